@@ -1,0 +1,106 @@
+"""The seam: what every engine takes and gives. Packing, history, interrupts and commits are above it."""
+
+from dataclasses import dataclass, fields
+from typing import Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from superpose_cli.experiment.instances import Family, InstanceBatch
+
+NUMERICS_VERSION = 1
+"""Part of every stored `numerics`; raise it when a code change alters the trained bits."""
+
+Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+
+
+@dataclass(kw_only=True)
+class State:
+    """The training state of I instances as host arrays, in the engine's dtype.
+
+    `moment1` and `moment2` map a parameter's name (W, W_dec, b, b_hidden) to an array of its shape.
+    Parameters that the family lacks are None and have no moments.
+    """
+
+    W: Floats
+    """(I, n, m): row i is the direction of feature i."""
+    W_dec: Floats | None
+    """(I, n, m), untied models only."""
+    b: Floats | None
+    """(I, n)."""
+    b_hidden: Floats | None
+    """(I, m)."""
+    moment1: dict[str, Floats]
+    moment2: dict[str, Floats]
+    step: int
+    """Updates done so far, the same for all instances of a batch."""
+    failed_step: npt.NDArray[np.int64]
+    """(I,): the first step whose update left a non-finite weight; -1: none."""
+
+    def take(self, index: slice | npt.NDArray[np.int64]) -> Self:
+        """The instances at `index`, in that order."""
+
+        def cut(value: object) -> object:
+            if isinstance(value, dict):
+                return {name: array[index] for name, array in value.items()}
+            return value[index] if isinstance(value, np.ndarray) else value
+
+        return type(self)(**{f.name: cut(getattr(self, f.name)) for f in fields(self)})
+
+
+@dataclass(kw_only=True)
+class Evaluation:
+    """What an engine measures on rows that it draws for the purpose, in float64.
+
+    The loss is sum_i I_i (target_i - y_i)^2 / n, averaged over rows: the mean over features always,
+    whatever reduction was trained.
+    """
+
+    loss: npt.NDArray[np.float64]
+    """(I,)."""
+    loss_stderr: npt.NDArray[np.float64]
+    """(I,): standard error of `loss`; 0 where it is exact."""
+    feature_loss: npt.NDArray[np.float64]
+    """(I, n): I_i E (target_i - y_i)^2; its mean over i is `loss`."""
+    hidden_l1: npt.NDArray[np.float64]
+    """(I,): mean of ||h||_1, without its weight."""
+    hidden_mean: npt.NDArray[np.float64]
+    """(I, m): mean of h."""
+    hidden_cov: npt.NDArray[np.float64]
+    """(I, m, m): covariance of h."""
+    dead: npt.NDArray[np.bool_]
+    """(I,): every gradient of the objective is exactly 0 on these rows."""
+
+
+class Engine(Protocol):
+    """A way to train a batch of instances. Instances never couple: each one's bits are its own."""
+
+    name: str
+    dtype: str
+    device: str
+    numerics: str
+    """engine/dtype/NUMERICS_VERSION/instruction set: bits are reproducible where this is equal."""
+
+    def refuses(self, family: Family) -> str | None:
+        """The reason why this engine cannot train the family, or None."""
+        ...
+
+    def bytes_per_instance(self, family: Family) -> int:
+        """Working memory of one instance during `advance` and `evaluate`, in bytes."""
+        ...
+
+    def initialise(self, batch: InstanceBatch) -> State:
+        """Initial weights, biases 0, moments 0, step 0."""
+        ...
+
+    def advance(self, batch: InstanceBatch, state: State, stop_step: int) -> State:
+        """Train up to `stop_step` updates; the same bits however the steps are cut."""
+        ...
+
+    def evaluate(self, batch: InstanceBatch, state: State, n_rows: int) -> Evaluation:
+        """Measure on `n_rows` fresh rows, keyed by the seed alone: common to all cells and restarts."""
+        ...
+
+    def evaluate_table(self, batch: InstanceBatch, state: State) -> Evaluation:
+        """Measure on the fixed table of a finite-data family."""
+        ...
