@@ -1,0 +1,106 @@
+"""Where the files of a run lie, and how a file is written so that it is there whole or not at all."""
+
+import os
+import re
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from superpose_cli.errors import RunError, SuperposeError
+from superpose_cli.results.columns import TABLES
+
+CONFIG = "config.yaml"
+MANIFEST = "manifest.json"
+STAGING = ".staging"
+PARTIAL = "partial-"
+"""Prefix of files in the staging folder that a commit has not finished; checkpoints have other names."""
+
+_SHARD_FILE = re.compile(r"shard-(\d{6,})\.parquet")
+
+
+def table_folder(run: Path, table: str) -> Path:
+    """The folder of a table's Parquet files."""
+    return run / f"{table}.parquet"
+
+
+def shard_file(run: Path, table: str, shard: int) -> Path:
+    """The file of one shard of a table."""
+    if shard < 0:
+        raise ValueError(f"shard {shard} is negative")
+    return table_folder(run, table) / f"shard-{shard:06d}.parquet"
+
+
+def stored_shards(run: Path, table: str) -> set[int]:
+    """The shards of one table that have a file; other files are not ours and are ignored."""
+    folder = table_folder(run, table)
+    names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
+    matches = (_SHARD_FILE.fullmatch(name) for name in names)
+    return {int(match[1]) for match in matches if match}
+
+
+def committed_shards(run: Path) -> set[int]:
+    """The shards whose instances file is there: renamed last, it is the commit of all three files."""
+    return stored_shards(run, "instances")
+
+
+def incomplete_shards(run: Path) -> set[int]:
+    """Shards with some but not all of their files: never committed, or damaged since."""
+    sets = [stored_shards(run, table) for table in TABLES]
+    return set.union(*sets) - set.intersection(*sets)
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """The settings of `config.yaml`; RunError if it is missing or no YAML mapping."""
+    path = run / CONFIG
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).partition("\n")[0]
+        raise RunError(f"cannot read {path} ({reason}): restore it, or run the sweep with --fresh") from None
+    if not isinstance(config, dict):
+        raise RunError(f"{path} is not a configuration: restore it, or run the sweep with --fresh")
+    return config
+
+
+def partial_file(run: Path) -> Path:
+    """A new name in the staging folder, which no other process uses."""
+    return run / STAGING / f"{PARTIAL}{uuid.uuid4().hex}"
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(run: Path, name: str, text: str) -> None:
+    """Replace a file of the run by new text, atomically; SuperposeError if the disk refuses."""
+    partial = partial_file(run)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        sync(partial)
+        partial.replace(run / name)
+        sync(run)
+    except OSError as error:
+        remove(partial)
+        raise cannot_write(run / name, error) from error
+
+
+def remove(path: Path) -> None:
+    """Delete a file if that is possible."""
+    with suppress(OSError):
+        path.unlink()
+
+
+def cannot_write(path: Path, error: OSError) -> SuperposeError:
+    """The one line for a full disk, a missing permission and their like."""
+    return SuperposeError(
+        f"cannot write {path} ({error.strerror or error}): what is stored stays readable; "
+        "make room or choose another --out, then run the same command to continue"
+    )

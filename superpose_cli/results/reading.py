@@ -1,0 +1,118 @@
+"""Reading the Parquet tables of a run: checked files, and only the columns and shards that are wanted."""
+
+import difflib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from superpose_cli.errors import RunError
+from superpose_cli.results import layout
+from superpose_cli.results.columns import SCHEMA_VERSION
+
+Cells = Sequence[int] | npt.NDArray[np.int64]
+
+
+class Tables:
+    """The three tables of a run, as its committed shards have them."""
+
+    def __init__(self, run: Path, shards: tuple[int, ...]) -> None:
+        self.run = run
+        self.shards = shards
+        self._footers = cache(self._read_footers)
+
+    def lengths(self, table: str) -> list[int]:
+        """Rows of each shard."""
+        return [footer.num_rows for footer in self._footers(table)]
+
+    def schema(self, table: str) -> pa.Schema:
+        """All columns of the table; a column that an older superpose did not store is null in its shards."""
+        schemas: list[pa.Schema] = []
+        for footer in self._footers(table):
+            found = footer.schema.to_arrow_schema()
+            if found not in schemas:
+                schemas.append(found)
+        try:
+            return pa.unify_schemas(schemas)
+        except pa.ArrowException as error:
+            raise RunError(
+                f"the shards of {layout.table_folder(self.run, table)} differ in their columns "
+                f"({_line(error)}): run its sweep again with --fresh"
+            ) from error
+
+    def read(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        cells: Cells | None = None,
+        shards: Sequence[int] | None = None,
+    ) -> pa.Table:
+        """Rows in stored order. Shards and row groups without a wanted cell are not read.
+
+        RunError for an unknown column, and for a missing, damaged or foreign file.
+        """
+        schema = self.schema(table)
+        for name in columns or ():
+            if name not in schema.names:
+                close = difflib.get_close_matches(name, schema.names, 1)
+                hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(schema.names)}"
+                raise RunError(f"{layout.table_folder(self.run, table)} has no column {name}: {hint}")
+        files = [layout.shard_file(self.run, table, shard) for shard in shards or self.shards]
+        names = schema.names if columns is None else list(columns)
+        try:
+            dataset = ds.dataset([str(file) for file in files], schema=schema, format="parquet")
+            return dataset.to_table(columns=names, filter=_filter(cells)).unify_dictionaries()
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(_first_unreadable(files, names), error) from error
+
+    def _read_footers(self, table: str) -> list[pq.FileMetaData]:
+        return [_footer(layout.shard_file(self.run, table, shard), table) for shard in self.shards]
+
+
+def _filter(cells: Cells | None) -> pc.Expression | None:
+    """Rows of these cells; the bounds are what lets Arrow skip row groups by their statistics."""
+    if cells is None:
+        return None
+    cell, wanted = pc.field("cell"), np.unique(np.asarray(cells, np.int64))
+    if not len(wanted):
+        return pc.scalar(False)
+    return cell.isin(wanted) & (cell >= int(wanted[0])) & (cell <= int(wanted[-1]))
+
+
+def _footer(file: Path, table: str) -> pq.FileMetaData:
+    try:
+        footer = pq.read_metadata(file)
+    except FileNotFoundError:
+        raise RunError(f"{file} is missing: run the same sweep again, it trains that shard anew") from None
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(file, error) from error
+    notes = footer.metadata or {}
+    if notes.get(b"superpose_table") != table.encode():
+        raise RunError(f"{file} is not superpose's {table} table: delete it and run the same sweep again")
+    if int(notes[b"superpose_schema"]) > SCHEMA_VERSION:
+        raise RunError(f"{file} was written by a newer superpose: upgrade superpose")
+    return footer
+
+
+def _damaged(file: Path, error: Exception) -> RunError:
+    return RunError(f"{file} is damaged ({_line(error)}): delete it and run the same sweep again")
+
+
+def _first_unreadable(files: list[Path], columns: list[str]) -> Path:
+    """The file to blame for a failed read; their folder if each can be read alone."""
+    for file in files:
+        try:
+            pq.ParquetFile(file).read(columns)
+        except (pa.ArrowException, OSError):
+            return file
+    return files[0].parent
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")

@@ -1,0 +1,249 @@
+"""Writing a run: one writer at a time, and shards that are stored whole or not at all."""
+
+import fcntl
+import json
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from superpose_cli.errors import RunError
+from superpose_cli.results import layout
+from superpose_cli.results.columns import TABLES
+from superpose_cli.results.manifest import Manifest, dump_manifest, read_manifest
+from superpose_cli.results.schema import LABEL
+
+ROW_GROUP = 131_072
+"""Rows of a Parquet row group: what a reader must hold at least, and the grain of its row filters."""
+
+ROW_ORDER = {
+    "features": ("cell", "restart", "feature"),
+    "history": ("cell", "restart", "step"),
+    "instances": ("cell", "restart"),
+}
+"""Rows are stored in this order, whatever the order of training, so that equal results are equal files."""
+
+LOCK = "run.lock"
+
+
+class RunStore:
+    """A run folder that is open for writing and locked against other writers; a context manager.
+
+    Tables, row order and settings are functions of the content alone: committing a shard twice writes the
+    same bytes twice.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, lock: int) -> None:
+        """Use `create_or_open`."""
+        self.path = path
+        self.manifest = manifest
+        self._lock = lock
+
+    @classmethod
+    def create_or_open(cls, path: Path, config_yaml: str, manifest: Manifest) -> Self:
+        """Start the run, or continue it: `created` and `seconds` are then the stored ones.
+
+        RunError if another process writes it, if it holds another experiment (naming the first setting
+        that differs), or if it is a folder of something else. Removes what a crash left half-committed.
+        """
+        try:
+            _check_content(path, config_yaml, manifest)
+            _make_folders(path)
+            lock = _lock(path)
+        except OSError as error:
+            raise layout.cannot_write(path, error) from error
+        try:
+            _check_content(path, config_yaml, manifest)  # another process may have been here before the lock
+            if (path / layout.MANIFEST).exists():
+                stored = read_manifest(path)
+                manifest = replace(manifest, created=stored.created, seconds=stored.seconds)
+            _clean(path)
+            layout.write_text(path, layout.CONFIG, config_yaml)
+            store = cls(path, manifest, lock)
+            store.update()
+        except BaseException:
+            os.close(lock)
+            raise
+        return store
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other processes write. The lock file stays: removing it would let two writers in."""
+        os.close(self._lock)
+
+    @property
+    def staging(self) -> Path:
+        """The folder for checkpoints; commits use names that start with `layout.PARTIAL`."""
+        return self.path / layout.STAGING
+
+    def update(self, **changes: Any) -> None:
+        """Change some of the manifest's fields and write it, atomically."""
+        self.manifest = replace(self.manifest, **changes)
+        layout.write_text(self.path, layout.MANIFEST, dump_manifest(self.manifest))
+
+    def committed_shards(self) -> set[int]:
+        """The shards that are stored with all three files; the others are to be trained."""
+        return layout.committed_shards(self.path) - layout.incomplete_shards(self.path)
+
+    def commit(self, shard: int, *, instances: pa.Table, features: pa.Table, history: pa.Table) -> None:
+        """Store a shard's three tables; see `commit_shard`."""
+        commit_shard(self.path, shard, instances=instances, features=features, history=history)
+
+
+def commit_shard(
+    run: Path, shard: int, *, instances: pa.Table, features: pa.Table, history: pa.Table
+) -> None:
+    """Store the three tables of a shard of an opened run, all or nothing; the same shard may come twice.
+
+    Each is written in the staging folder and flushed; then features, history and, when those two are on
+    the disk, instances are renamed into place. SuperposeError if the disk refuses: nothing is then
+    committed.
+    """
+    tables = {"features": features, "history": history, "instances": instances}
+    assert features.num_rows == np.sum(instances["n_features"]), "each feature of an instance is a row"
+    partial = {table: layout.partial_file(run) for table in TABLES}
+    target = {table: layout.shard_file(run, table, shard) for table in TABLES}
+    try:
+        for table, path in partial.items():
+            _write(_canonical(tables[table], ROW_ORDER[table]), path)
+            layout.sync(path)
+        for table in ("features", "history"):
+            partial[table].replace(target[table])
+            layout.sync(target[table].parent)
+        partial["instances"].replace(target["instances"])
+        layout.sync(target["instances"].parent)
+    except OSError as error:
+        raise layout.cannot_write(run, error) from error
+    finally:
+        for path in partial.values():
+            layout.remove(path)
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    """Dictionary encoding for all that repeats; measured floats and lists do not."""
+    numbers = (pa.types.is_floating, pa.types.is_list)
+    repeating = [field.name for field in table.schema if not any(kind(field.type) for kind in numbers)]
+    options: dict[str, Any] = {"use_dictionary": repeating, "row_group_size": ROW_GROUP}
+    pq.write_table(table, path, compression="zstd", **options)
+
+
+def _canonical(table: pa.Table, order: tuple[str, ...]) -> pa.Table:
+    """The rows in order, one chunk a column, text numbered by first appearance."""
+    text = pa.schema(
+        [field.with_type(pa.string()) if field.type == LABEL else field for field in table.schema]
+    )
+    plain = table.cast(text)
+    rank = np.lexsort([table[name].to_numpy() for name in reversed(order)])
+    if not np.array_equal(rank, np.arange(len(rank))):
+        plain = plain.take(rank)
+    columns = [
+        column.dictionary_encode() if field.type == LABEL else column
+        for field, column in zip(table.schema, plain.combine_chunks().columns, strict=True)
+    ]
+    return pa.Table.from_arrays(columns, schema=table.schema)
+
+
+def _check_content(path: Path, config_yaml: str, manifest: Manifest) -> None:
+    """RunError unless the folder is absent, empty, or holds this run."""
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file: choose another --out")
+    if (path / layout.MANIFEST).exists():
+        _check_same(path, config_yaml, manifest)
+    elif path.exists():
+        _check_ours(path, config_yaml)
+
+
+def _make_folders(path: Path) -> None:
+    for folder in (path / layout.STAGING, *(layout.table_folder(path, table) for table in TABLES)):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.resolve().is_relative_to(path.resolve()):
+            raise RunError(
+                f"{folder} leads out of the run's folder: remove that link or choose another --out"
+            )
+    layout.sync(path)
+    layout.sync(path.parent)
+
+
+def _check_ours(path: Path, config_yaml: str) -> None:
+    """Refuse a folder of something else; one that a crash left before its first manifest is ours."""
+    names = {entry.name for entry in path.iterdir()}
+    ours = {layout.STAGING, layout.CONFIG, *(layout.table_folder(path, table).name for table in TABLES)}
+    config = path / layout.CONFIG
+    if names <= ours and (layout.CONFIG not in names or config.read_text(encoding="utf-8") == config_yaml):
+        return
+    raise RunError(f"{path} is not empty and holds no run: choose another --out, or an empty folder")
+
+
+def _check_same(path: Path, config_yaml: str, manifest: Manifest) -> None:
+    """Refuse a run of another experiment, naming the first setting that differs."""
+    stored = read_manifest(path)
+    if stored.run_id == manifest.run_id:
+        return
+    theirs = _settings(layout.read_config(path))
+    ours = _settings(yaml.safe_load(config_yaml))
+    differing = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
+    what = (
+        f"{differing[0]} is {theirs.get(differing[0])} there and {ours.get(differing[0])} here"
+        if differing
+        else f"run {stored.run_id} there, {manifest.run_id} here"
+    )
+    raise RunError(f"{path} holds another experiment ({what}): choose another --out")
+
+
+def _settings(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys and values of what decides the results: not where they are computed or how shown."""
+    if not isinstance(config, dict):
+        return {prefix: config}
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if prefix or key not in ("engine", "launcher", "plots"):
+            found |= _settings(value, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def _lock(path: Path) -> int:
+    """An open, locked descriptor; the system frees the lock when its process ends, however it ends."""
+    file = path / layout.STAGING / LOCK
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise RunError(
+            f"{path} is being written by {_holder(file)}: wait for it or choose another --out"
+        ) from None
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _holder(file: Path) -> str:
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        return f"process {record['pid']} on {record['host']}"
+    except (OSError, ValueError, TypeError, KeyError):
+        return "another process"
+
+
+def _clean(path: Path) -> None:
+    """Remove feature and history shards without an instances shard, and unfinished files."""
+    committed = layout.committed_shards(path)
+    for table in ("features", "history"):
+        for shard in layout.stored_shards(path, table) - committed:
+            layout.remove(layout.shard_file(path, table, shard))
+    for partial in (path / layout.STAGING).glob(f"{layout.PARTIAL}*"):
+        layout.remove(partial)
