@@ -1,0 +1,72 @@
+# superpose: `make help` lists the targets.
+#   PYTHON=python3.12        another interpreter (3.11 or later)
+#   VENV=DIR                 another place for the environment
+#   TORCH_INDEX=URL          take PyTorch from this index, e.g. https://download.pytorch.org/whl/cpu
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help setup figures test test-slow test-gpu check format lint type layers wheel clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(INSTALLED) ## create .venv with the pinned dependencies (TORCH_INDEX=URL picks a PyTorch build)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "superpose needs Python 3.11 or later, but $(PYTHON) is not: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
+	  exit 1; }
+	@echo "Installing the pinned dependencies into $(VENV) (PyTorch is large: some minutes) ..."
+	@$(PYTHON) -m venv $(VENV)
+ifneq ($(TORCH_INDEX),)
+	@$(PIP) install --quiet --no-deps --index-url $(TORCH_INDEX) "$$(grep '^torch==' constraints.txt)"
+endif
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+figures: $(INSTALLED) ## run the sweeps of two of the paper's figures and draw them
+	@set -e; for experiment in phase_2_in_1 intro; do \
+	  run=$$($(BIN)/superpose sweep experiment=$$experiment); \
+	  $(BIN)/superpose plot "$$run"; \
+	done
+
+test: $(INSTALLED) ## run the tests
+	$(PYTEST) --quiet --numprocesses auto --maxprocesses 8
+
+test-slow: $(INSTALLED) ## run the tests that take minutes
+	$(PYTEST) -m "slow and not gpu"
+
+test-gpu: $(INSTALLED) ## run the tests that need an NVIDIA GPU
+	$(PYTEST) -m gpu
+
+check: lint type layers test ## everything that must hold before a commit
+
+format: $(INSTALLED) ## rewrite the code in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(INSTALLED) ## check format and style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+type: $(INSTALLED) ## check the types
+	$(BIN)/basedpyright
+
+layers: $(INSTALLED) ## check that no folder imports one above it
+	$(PYTEST) --quiet tests/test_layers.py
+
+wheel: $(INSTALLED) ## build the wheel into dist/
+	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/*.whl
+
+clean: ## remove the environment, builds and caches; outputs/ stays
+	rm -rf $(VENV) dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
