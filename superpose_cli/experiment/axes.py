@@ -1,6 +1,6 @@
 """What an experiment is: axes over resolved configurations."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from superpose_cli.experiment.config import Config
@@ -34,5 +34,5 @@ class Experiment:
     """One per combination of the positions of the axes over groups, row-major in their order; one if there is
     none. Where an axis sets a field, they hold the value of its first position (where the axis is over a
     group as well, of their own position)."""
-    overrides: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = field(default=(), compare=False)
     """What the user typed; a record only."""

@@ -54,6 +54,8 @@ FIELDS = _field_specs()
 GROUPS = {field.name: [f.name for f in fields(hint)] for field in fields(Config)
           if is_dataclass(hint := get_type_hints(Config)[field.name])}  # fmt: skip
 """Name of each group -> names of its fields."""
+CHOICES = (*AXIS_GROUPS, "engine", "experiment")
+"""The groups that have options in conf/."""
 AXIS_KEYS = frozenset(key for key in FIELDS if key.split(".")[0] in AXIS_GROUPS) | {"seed"}
 """The keys that an axis may vary (beside the groups themselves)."""
 
@@ -73,8 +75,9 @@ class Range:
         )
 
     def __str__(self) -> str:
-        if math.isinf(self.high):
-            return f"{'>' if self.low_open else '>='} {self.low:g}"
+        if math.isinf(self.high) or self.high >= LARGEST_INT:
+            below = "" if math.isinf(self.high) else f" and below 2^{int(self.high).bit_length()}"
+            return f"{'>' if self.low_open else '>='} {self.low}{below}"
         return f"in {'(' if self.low_open else '['}{self.low}, {self.high}{')' if self.high_open else ']'}"
 
 
@@ -119,8 +122,8 @@ RANGES = {
 _PATTERNS = {
     "engine.device": (re.compile(r"auto|cpu|cuda(:\d{1,3})?"), "auto, cpu, cuda or cuda:N"),
     "experiment": (
-        re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"),
-        "a name of letters, digits, '_', '-' and '.'",
+        re.compile(r"[A-Za-z][\w.-]{0,99}", re.ASCII),
+        "a letter, then letters, digits, '_', '-', '.'",
     ),
 }
 

@@ -76,6 +76,8 @@ def check_usage(variants: Sequence[Config], axes: Sequence[Axis]) -> None:
     axis_keys = {key for axis in axes for key in axis.keys}
     used: set[str] = set()
     for config in variants:
+        if config.evaluation.method == "sampled" and config.evaluation.n_rows is None:
+            raise ConfigError("evaluation.method=sampled needs evaluation.n_rows: set it to a number of rows")
         for cell in _kind_combinations(config, axes):
             used |= (now := used_fields(cell))
             for key in sorted(now & _KIND_KEY_OF.keys() - OPTIONAL_FIELDS):
@@ -133,9 +135,6 @@ class CrossRule:
     kind_key: str = ""
     kinds: tuple[str, ...] = ()
 
-    def applies(self, config: Config) -> bool:
-        return not self.kind_key or value_of(config, self.kind_key) in self.kinds
-
 
 CROSS_RULES = (
     CrossRule(
@@ -159,13 +158,6 @@ CROSS_RULES = (
     ),
 )
 """Rules over scalar fields. Those over whole vectors follow as functions."""
-
-
-def batch_problem(config: Config, has_null_batch: bool) -> str | None:
-    """Why `train.n_batch=null` (the whole table) is wrong for the kinds of `config`, or None."""
-    if has_null_batch and config.data.kind != "finite" and config.train.objective != "population":
-        return "train.n_batch=null means the whole table, which only data=finite has: give the rows of a step"
-    return None
 
 
 def length_problem(key: str, length: int, n_features: npt.ArrayLike) -> str | None:
