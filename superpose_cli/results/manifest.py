@@ -7,8 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from superpose_cli.errors import RunError
 from superpose_cli.results.columns import SCHEMA_VERSION
-
-FILE_NAME = "manifest.json"
+from superpose_cli.results.layout import MANIFEST
 
 Status = Literal["running", "complete", "interrupted", "failed"]
 
@@ -69,13 +68,13 @@ def dump_manifest(manifest: Manifest) -> str:
 
 def read_manifest(run: Path) -> Manifest:
     """The manifest of a run folder; RunError if there is none or it cannot be used."""
-    path = run / FILE_NAME
+    path = run / MANIFEST
     if not run.is_dir():
         raise RunError(f"{run} is not a folder: give the folder that `superpose sweep` printed last")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise RunError(f"{run} holds no run ({FILE_NAME} is missing): see `superpose list runs`") from None
+        raise RunError(f"{run} holds no run ({MANIFEST} is missing): see `superpose list runs`") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"cannot read {path}: {error}") from None
     return parse_manifest(text, path)
@@ -91,7 +90,7 @@ def parse_manifest(text: str, path: Path) -> Manifest:
         record = json.loads(text)
     except ValueError as error:
         raise RunError(f"{path} is not valid JSON ({error}): restore it, or run the sweep again") from None
-    if not isinstance(record, dict) or not isinstance(record.get("schema_version"), int):
+    if not isinstance(record, dict) or type(record.get("schema_version")) is not int:
         raise RunError(f"{path} is not a superpose manifest: give the folder of a superpose run")
     if record["schema_version"] > SCHEMA_VERSION:
         raise RunError(
@@ -100,14 +99,16 @@ def parse_manifest(text: str, path: Path) -> Manifest:
         )
     try:
         return _build(Manifest, record)
-    except (KeyError, TypeError, ValueError) as error:
+    except TypeError as error:
         raise RunError(f"{path} is damaged ({error}): restore it, or run the sweep with --fresh") from None
 
 
-def _build(kind: type[Any], record: Any) -> Any:
+def _build(kind: type[Any], record: Any, name: str = "it") -> Any:
     """A dataclass from a JSON object; keys that it has no field for are ignored."""
     if not isinstance(record, dict):
-        raise TypeError(f"an object is expected, not {record!r}")
+        raise TypeError(f"{name} holds {record!r}")
+    if missing := [f.name for f in fields(kind) if f.name not in record]:
+        raise TypeError(f"{missing[0]} is missing")
     return kind(**{f.name: _typed(f.name, f.type, record[f.name]) for f in fields(kind)})
 
 
@@ -116,7 +117,7 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
     if kind is Any:
         return tuple(_typed(name, Any, item) for item in value) if isinstance(value, list) else value
     if isinstance(kind, type) and is_dataclass(kind):
-        return _build(kind, value)
+        return _build(kind, value, name)
     if get_origin(kind) is tuple and isinstance(value, list):
         return tuple(_typed(name, get_args(kind)[0], item) for item in value)
     if get_origin(kind) is dict and isinstance(value, dict):

@@ -25,13 +25,14 @@ class Tables:
     def __init__(self, run: Path, shards: tuple[int, ...]) -> None:
         self.run = run
         self.shards = shards
+        self.schema = cache(self._schema)
         self._footers = cache(self._read_footers)
 
     def lengths(self, table: str) -> list[int]:
         """Rows of each shard."""
         return [footer.num_rows for footer in self._footers(table)]
 
-    def schema(self, table: str) -> pa.Schema:
+    def _schema(self, table: str) -> pa.Schema:
         """All columns of the table; a column that an older superpose did not store is null in its shards."""
         schemas: list[pa.Schema] = []
         for footer in self._footers(table):
@@ -115,4 +116,4 @@ def _first_unreadable(files: list[Path], columns: list[str]) -> Path:
 
 
 def _line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".")
+    return str(error).strip().partition("\n")[0].rstrip(".: ")

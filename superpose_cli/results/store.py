@@ -47,7 +47,7 @@ class RunStore:
 
     @classmethod
     def create_or_open(cls, path: Path, config_yaml: str, manifest: Manifest) -> Self:
-        """Start the run, or continue it: `created` and `seconds` are then the stored ones.
+        """Start the run, or continue it: `created`, `seconds` and `counts` are then the stored ones.
 
         RunError if another process writes it, if it holds another experiment (naming the first setting
         that differs), or if it is a folder of something else. Removes what a crash left half-committed.
@@ -62,7 +62,9 @@ class RunStore:
             _check_content(path, config_yaml, manifest)  # another process may have been here before the lock
             if (path / layout.MANIFEST).exists():
                 stored = read_manifest(path)
-                manifest = replace(manifest, created=stored.created, seconds=stored.seconds)
+                manifest = replace(
+                    manifest, created=stored.created, seconds=stored.seconds, counts=stored.counts
+                )
             _clean(path)
             layout.write_text(path, layout.CONFIG, config_yaml)
             store = cls(path, manifest, lock)
@@ -180,7 +182,7 @@ def _check_ours(path: Path, config_yaml: str) -> None:
     names = {entry.name for entry in path.iterdir()}
     ours = {layout.STAGING, layout.CONFIG, *(layout.table_folder(path, table).name for table in TABLES)}
     config = path / layout.CONFIG
-    if names <= ours and (layout.CONFIG not in names or config.read_text(encoding="utf-8") == config_yaml):
+    if names <= ours and (layout.CONFIG not in names or config.read_bytes() == config_yaml.encode()):
         return
     raise RunError(f"{path} is not empty and holds no run: choose another --out, or an empty folder")
 
@@ -190,14 +192,13 @@ def _check_same(path: Path, config_yaml: str, manifest: Manifest) -> None:
     stored = read_manifest(path)
     if stored.run_id == manifest.run_id:
         return
-    theirs = _settings(layout.read_config(path))
-    ours = _settings(yaml.safe_load(config_yaml))
-    differing = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
-    what = (
-        f"{differing[0]} is {theirs.get(differing[0])} there and {ours.get(differing[0])} here"
-        if differing
-        else f"run {stored.run_id} there, {manifest.run_id} here"
-    )
+    theirs, ours = _settings(layout.read_config(path)), _settings(yaml.safe_load(config_yaml))
+    what = f"run {stored.run_id} there, {manifest.run_id} here"
+    for key in theirs | ours:
+        there, here = theirs.get(key, "not set"), ours.get(key, "not set")
+        if there != here:
+            what = f"{key} is {there} there and {here} here"
+            break
     raise RunError(f"{path} holds another experiment ({what}): choose another --out")
 
 

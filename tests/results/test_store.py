@@ -1,0 +1,379 @@
+"""Writing runs: layout, all-or-nothing commits, locks, refusals, and what other tools read."""
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from superpose_cli.errors import RunError, SuperposeError
+from superpose_cli.results.columns import TABLES
+from superpose_cli.results.manifest import read_manifest
+from superpose_cli.results.run import load_run
+from superpose_cli.results.schema import schema
+from superpose_cli.results.store import RunStore
+from tests.synthetic import shard_tables, synthetic_manifest, write_run
+
+CONFIG = "experiment: synthetic\nmodel:\n  n_features: 5\n  n_hidden: 2\nengine:\n  name: auto\n"
+
+
+def tables(first: int = 0, count: int = 4, **options: Any) -> dict[str, pa.Table]:
+    W = np.random.default_rng(first).normal(size=(count, 5, 2))
+    return shard_tables(W, first=first, restarts=2, steps=(0, 10), **options)
+
+
+def open_store(path: Path, config: str = CONFIG, **changes: Any) -> RunStore:
+    return RunStore.create_or_open(path, config, synthetic_manifest(n_cells=4, restarts=2, **changes))
+
+
+def files(path: Path) -> set[str]:
+    return {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {name: (path / name).read_bytes() for name in files(path) if name.endswith((".parquet", ".yaml"))}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run with shard 0 of 2 committed."""
+    with open_store(tmp_path / "run", status="running") as store:
+        store.commit(0, **tables())
+    return tmp_path / "run"
+
+
+def test_layout(run: Path) -> None:
+    assert files(run) == {
+        "config.yaml",
+        "manifest.json",
+        "instances.parquet/shard-000000.parquet",
+        "features.parquet/shard-000000.parquet",
+        "history.parquet/shard-000000.parquet",
+        ".staging/run.lock",
+    }
+    assert (run / "config.yaml").read_text() == CONFIG
+    assert read_manifest(run).status == "running"
+
+
+def test_continuing_a_run_keeps_its_past(run: Path) -> None:
+    with open_store(run) as store:
+        store.update(seconds=5.0, counts={"ok": 4})
+    with open_store(run, created="2027-01-01T00:00:00+00:00", seconds=0.0, counts={}, device="cuda") as store:
+        assert store.committed_shards() == {0}
+        assert store.manifest.created == "2026-01-01T00:00:00+00:00"
+        assert (store.manifest.seconds, store.manifest.counts, store.manifest.device) == (
+            5.0,
+            {"ok": 4},
+            "cuda",
+        )
+        store.commit(1, **tables(4))
+        store.update(status="complete")
+    assert read_manifest(run).status == "complete"
+    assert len(load_run(run).instances(["cell"])) == 8
+
+
+def test_files_are_functions_of_the_content(run: Path, tmp_path: Path) -> None:
+    """Neither the order of training nor how the rows were batched shows in the bytes."""
+    pieces = [tables(), tables(first=4)]
+    whole = {name: pa.concat_tables([part[name] for part in pieces]) for name in TABLES}
+    shuffled = {
+        name: pa.concat_tables([table.slice(i, 1) for i in np.random.default_rng(1).permutation(len(table))])
+        for name, table in whole.items()
+    }
+    with open_store(tmp_path / "a") as store:
+        store.commit(0, **whole)
+    with open_store(tmp_path / "b") as store:
+        store.commit(0, **shuffled)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    before = contents(run)
+    with open_store(run) as store:
+        store.commit(0, **tables())
+    assert contents(run) == before
+
+
+def test_a_shard_is_on_the_disk_before_it_counts(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are flushed before any rename; features and history are in flushed folders before the commit."""
+    events: list[str] = []
+    rename, flush = os.replace, os.fsync
+
+    def record_rename(source: Path, target: Path) -> None:
+        events.append(f"rename {target.parent.name}")
+        rename(source, target)
+
+    def record_flush(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        events.append("flush file" if path.parent.name == ".staging" else f"flush {path.name}")
+        flush(descriptor)
+
+    with open_store(run) as store:
+        monkeypatch.setattr(os, "replace", record_rename)
+        monkeypatch.setattr(os, "fsync", record_flush)
+        store.commit(1, **tables(4))
+    assert events[:3] == ["flush file"] * 3
+    assert events[3:] == [f"{action} {table}.parquet" for table in TABLES for action in ("rename", "flush")]
+
+
+CRASH = """
+import os, sys
+from pathlib import Path
+from tests.results.test_store import open_store, tables
+renames = 0
+rename = os.replace
+def crash(source, target):
+    global renames
+    if Path(target).suffix == ".parquet":
+        if renames == int(sys.argv[2]):
+            os._exit(9)
+        renames += 1
+    rename(source, target)
+store = open_store(Path(sys.argv[1]))
+os.replace = crash
+store.commit(1, **tables(4))
+"""
+
+
+def python(code: str, *arguments: object) -> subprocess.Popen[str]:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=root, text=True, stdout=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_crash_leaves_no_half_shard(run: Path, renames: int) -> None:
+    """A process that dies after none, one or two renames of shard 1, with no chance to tidy up."""
+    before = contents(run)
+    with python(CRASH, run, renames) as writer:
+        assert writer.wait() == 9
+    assert len(files(run) - set(before)) > 2  # leftovers, beside manifest and lock
+    assert load_run(run).instances(["cell"])["cell"].tolist() == [0, 0, 1, 1]
+    assert len(load_run(run).features(["cell"])) == 4 * 5
+    with open_store(run) as store:
+        assert contents(run) == before
+        assert not list(store.staging.glob("partial-*"))
+        assert store.committed_shards() == {0}
+        store.commit(1, **tables(4))
+    assert len(load_run(run).features(["cell"])) == 8 * 5
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_failed_rename_is_one_clear_error(run: Path, renames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename, done = os.replace, []
+
+    def fail(source: Path, target: Path) -> None:
+        if len(done) == renames:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        done.append(target)
+        rename(source, target)
+
+    with open_store(run) as store:
+        monkeypatch.setattr(os, "replace", fail)
+        with pytest.raises(SuperposeError, match=r"cannot write .*No space left.*stays readable"):
+            store.commit(1, **tables(4))
+        monkeypatch.undo()
+        assert not list(store.staging.glob("partial-*"))
+        assert store.committed_shards() == {0}
+    assert len(load_run(run).instances(["cell"])) == 4
+
+
+def test_a_full_disk(run: Path) -> None:
+    """A real refusal by the system in the middle of a Parquet file."""
+    before = contents(run)
+    with open_store(run) as store:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        try:
+            with pytest.raises(SuperposeError, match="cannot write") as caught:
+                store.commit(1, **tables(4))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert "\n" not in str(caught.value)
+        assert not list(store.staging.glob("partial-*"))
+    assert contents(run) == before
+
+
+def test_a_damaged_shard_is_trained_again(run: Path) -> None:
+    (run / "features.parquet/shard-000000.parquet").unlink()
+    with open_store(run) as store:
+        assert store.committed_shards() == set()
+        store.commit(0, **tables())
+        assert store.committed_shards() == {0}
+
+
+def test_checkpoints_survive_opening(run: Path) -> None:
+    checkpoint = run / ".staging/shard-000001.npz"
+    checkpoint.write_bytes(b"state")
+    with open_store(run) as store:
+        assert store.staging == run / ".staging"
+    assert checkpoint.exists()
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from tests.results.test_store import open_store
+store = open_store(Path(sys.argv[1]))
+print("open", flush=True)
+time.sleep(60)
+"""
+
+
+def test_one_writer_at_a_time(run: Path) -> None:
+    holder = python(HOLD, run)
+    assert holder.stdout is not None
+    with holder.stdout:
+        assert holder.stdout.readline() == "open\n"
+        with pytest.raises(RunError, match=f"is being written by process {holder.pid} on "):
+            open_store(run)
+        assert len(load_run(run).instances(["cell"])) == 4  # readers are free to come
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    open_store(run).close()
+
+
+def test_a_writer_in_the_same_process_is_refused_too(run: Path) -> None:
+    with open_store(run):
+        with pytest.raises(RunError, match=f"process {os.getpid()} on "):
+            open_store(run)
+        (run / ".staging/run.lock").write_text("")
+        with pytest.raises(RunError, match="another process"):
+            open_store(run)
+    open_store(run).close()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (CONFIG.replace("n_hidden: 2", "n_hidden: 3"), r"model\.n_hidden is 2 there and 3 here"),
+        (CONFIG.replace("model:", "model:\n  tied: true"), r"model\.tied is not set there and True here"),
+        (CONFIG.replace("  n_features: 5\n", ""), r"model\.n_features is 5 there and not set here"),
+        (CONFIG.replace("auto", "numba"), "run 00000000 there, 11111111 here"),
+    ],
+)
+def test_another_experiment_is_refused(run: Path, config: str, message: str) -> None:
+    before = contents(run)
+    with pytest.raises(RunError, match=message + r".*choose another --out"):
+        open_store(run, config, run_id="11111111")
+    assert contents(run) == before
+
+
+def test_the_engine_may_change(run: Path) -> None:
+    config = CONFIG.replace("auto", "numba")
+    open_store(run, config).close()
+    assert (run / "config.yaml").read_text() == config
+
+
+def test_folders_of_something_else_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(RunError, match="not empty and holds no run"):
+        open_store(tmp_path)
+    with pytest.raises(RunError, match="is a file"):
+        open_store(tmp_path / "thesis.tex")
+    with pytest.raises(SuperposeError, match="cannot write"):
+        open_store(tmp_path / "thesis.tex" / "run")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/config.yaml").write_bytes(b"my: own \xff\n")
+    with pytest.raises(RunError, match="not empty and holds no run"):
+        open_store(tmp_path / "mine")
+    assert files(tmp_path) == {"thesis.tex", "mine/config.yaml"}
+
+
+def test_a_crash_before_the_first_manifest_is_no_obstacle(tmp_path: Path) -> None:
+    open_store(tmp_path / "run").close()
+    (tmp_path / "run/manifest.json").unlink()
+    open_store(tmp_path / "run").close()
+    assert (tmp_path / "run/manifest.json").exists()
+
+
+def test_tables_cannot_lead_out_of_the_folder(run: Path, tmp_path: Path) -> None:
+    (run / "history.parquet/shard-000000.parquet").unlink()
+    (run / "history.parquet").rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    (run / "history.parquet").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="leads out of the run's folder"):
+        open_store(run)
+    with pytest.raises(ValueError, match="negative"), open_store(tmp_path / "other") as store:
+        store.commit(-1, **tables())
+
+
+def test_other_peoples_files_are_left_alone(run: Path) -> None:
+    note = run / "features.parquet/notes.txt"
+    note.write_text("mine")
+    with open_store(run) as store:
+        assert store.committed_shards() == {0}
+    assert note.exists()
+
+
+@pytest.fixture
+def big(tmp_path: Path) -> Path:
+    """A run of three shards with labels, nulls, and models of two shapes."""
+    W = [np.ones((3, 2)), np.ones((3, 2)), np.ones((4, 1)), np.ones((4, 1)), np.ones((3, 2)), np.ones((3, 2))]
+    axes = {"model": ["linear", "größe", "relu_output"]}
+    return write_run(tmp_path / "big", W, axes=axes, restarts=2, instances_per_shard=2)
+
+
+@pytest.mark.parametrize("table", ["instances", "features", "history"])
+def test_all_four_readers(big: Path, table: str) -> None:
+    """pandas, PyArrow, Polars and DuckDB see the same rows and columns in a table folder."""
+    folder = big / f"{table}.parquet"
+    pandas, arrow, polars = pd.read_parquet(folder), pq.read_table(folder), pl.read_parquet(folder)
+    query = f"SELECT * FROM '{folder}/*.parquet' ORDER BY cell, restart"
+    duck = duckdb.connect().execute(query).arrow().read_all()
+    names = schema(table, ("model",) if table == "instances" else ()).names
+    n_rows = {"instances": 6, "features": 20, "history": 0}[table]
+    for columns, length in (
+        (list(pandas.columns), len(pandas)),
+        (arrow.column_names, arrow.num_rows),
+        (polars.columns, polars.height),
+        (duck.column_names, duck.num_rows),
+    ):
+        assert columns == names
+        assert length == n_rows
+    for name in names:
+        expected = arrow[name].to_pylist()
+        assert polars[name].to_list() == expected
+        assert duck[name].to_pylist() == expected
+    if table == "instances":
+        assert pandas["model"].tolist() == [
+            "linear",
+            "linear",
+            "größe",
+            "größe",
+            "relu_output",
+            "relu_output",
+        ]
+    if n_rows:
+        np.testing.assert_array_equal(pandas["key"], arrow["key"].to_pylist())
+
+
+def test_tables_join_on_key_in_pandas_and_polars(big: Path) -> None:
+    a, b = big / "instances.parquet", big / "features.parquet"
+    pandas = pd.read_parquet(a)[["key", "cell"]].merge(pd.read_parquet(b)[["key", "feature"]], on="key")
+    polars = (
+        pl.read_parquet(a).select("key", "cell").join(pl.read_parquet(b).select("key", "feature"), on="key")
+    )
+    assert len(pandas) == polars.height == 20
+
+
+def test_replacing_the_manifest_is_atomic(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_store(run) as store:
+        stored = read_manifest(run)
+
+        def fail(source: Path, target: Path) -> None:
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+        monkeypatch.setattr(os, "replace", fail)
+        with pytest.raises(SuperposeError, match=r"cannot write .*manifest\.json.*quota"):
+            store.update(status="failed")
+        assert read_manifest(run) == stored
+        assert not list(store.staging.glob("partial-*"))
