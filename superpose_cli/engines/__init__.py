@@ -1,0 +1,65 @@
+"""The engines by name, and the choice among them. An engine's module is imported when it is asked for."""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from superpose_cli.engines.base import Engine
+from superpose_cli.errors import ConfigError
+from superpose_cli.experiment.config import EngineConfig
+from superpose_cli.experiment.instances import Family
+
+
+@dataclass(frozen=True)
+class EngineEntry:
+    """Where an engine is defined, and what to say of it."""
+
+    module: str
+    factory: str
+    description: str
+
+
+ENGINES = {
+    "torch": EngineEntry(
+        "superpose_cli.engines.torch_reference",
+        "TorchEngine",
+        "PyTorch, closed-form gradients, CPU or CUDA: the reference",
+    ),
+}
+"""Engines from the fastest to the most general; `auto` takes the first that accepts."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine, and why it was taken."""
+
+    engine: Engine
+    reason: str
+
+
+def choose_engine(config: EngineConfig, families: Sequence[Family]) -> Choice:
+    """The engine that `config` asks for, able to train all `families`.
+
+    Raises ConfigError for an unknown name, for a device that is not there, and where no engine (or not the
+    named one) accepts a family.
+    """
+    if config.name != "auto" and config.name not in ENGINES:
+        raise ConfigError(f"no engine '{config.name}'; choose one of: auto, {', '.join(ENGINES)}")
+    device = _device(config.device)
+    names = list(ENGINES) if config.name == "auto" else [config.name]
+    refusals: list[str] = []
+    for name in names:
+        entry = ENGINES[name]
+        engine: Engine = getattr(importlib.import_module(entry.module), entry.factory)(device, config.dtype)
+        refusal = next(filter(None, map(engine.refuses, families)), None)
+        if refusal is None:
+            why = "as asked" if config.name != "auto" else "; ".join([*refusals, "the fastest that accepts"])
+            return Choice(engine, why)
+        refusals.append(refusal)
+    raise ConfigError("; ".join(refusals))
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    return "cuda" if importlib.import_module("torch").cuda.is_available() else "cpu"

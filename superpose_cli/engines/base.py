@@ -1,7 +1,8 @@
 """The seam: what every engine takes and gives. Packing, history, interrupts and commits are above it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol, Self
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,16 +38,6 @@ class State:
     failed_step: npt.NDArray[np.int64]
     """(I,): the first step whose update left a non-finite weight; -1: none."""
 
-    def take(self, index: slice | npt.NDArray[np.int64]) -> Self:
-        """The instances at `index`, in that order."""
-
-        def cut(value: object) -> object:
-            if isinstance(value, dict):
-                return {name: array[index] for name, array in value.items()}
-            return value[index] if isinstance(value, np.ndarray) else value
-
-        return type(self)(**{f.name: cut(getattr(self, f.name)) for f in fields(self)})
-
 
 @dataclass(kw_only=True)
 class Evaluation:
@@ -68,8 +59,39 @@ class Evaluation:
     """(I, m): mean of h."""
     hidden_cov: npt.NDArray[np.float64]
     """(I, m, m): covariance of h."""
+    target_mean: npt.NDArray[np.float64] | None
+    """(I, n): mean of the target on these rows; only for unit-norm rows, which have no closed form."""
+    target_square: npt.NDArray[np.float64] | None
+    """(I, n): mean square of the target, likewise."""
     dead: npt.NDArray[np.bool_]
     """(I,): every gradient of the objective is exactly 0 on these rows."""
+
+
+Record = TypeVar("Record", State, Evaluation)
+
+
+def take(record: Record, index: slice | npt.NDArray[np.int64]) -> Record:
+    """The instances of a state or an evaluation at `index`, in that order."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: array[index] for name, array in value.items()}
+        return value[index] if isinstance(value, np.ndarray) else value
+
+    return type(record)(**{f.name: cut(getattr(record, f.name)) for f in fields(record)})
+
+
+def concatenate(parts: Sequence[Record]) -> Record:
+    """The instances of several states (of one step) or evaluations of one family, one after the other."""
+
+    def join(values: Sequence[Any]) -> Any:
+        first = values[0]
+        if isinstance(first, dict):
+            return {name: join([value[name] for value in values]) for name in first}
+        return np.concatenate(values) if isinstance(first, np.ndarray) else first
+
+    kind = type(parts[0])
+    return kind(**{f.name: join([getattr(part, f.name) for part in parts]) for f in fields(kind)})
 
 
 class Engine(Protocol):
@@ -87,6 +109,10 @@ class Engine(Protocol):
 
     def bytes_per_instance(self, family: Family) -> int:
         """Working memory of one instance during `advance` and `evaluate`, in bytes."""
+        ...
+
+    def pack_instances(self, family: Family, memory: int) -> int:
+        """How many instances are best trained at once in `memory` bytes; at least 1. Never changes a bit."""
         ...
 
     def initialise(self, batch: InstanceBatch) -> State:

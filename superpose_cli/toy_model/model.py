@@ -36,7 +36,7 @@ def initial_weights(
 ) -> npt.NDArray[np.float64]:
     """Normal weights (I, n, m) with standard deviation `std` (I,), from the words of `stream`.
 
-    Row i, column k of the stream belongs to W_ik, so a weight depends on neither n, m nor the other instances.
+    Row i, column k of the stream belongs to W_ik: a weight depends on neither n, m nor other instances.
     """
     drawn = words(np, key, stream, 0, (0, n_features), n_hidden)
     return standard_normal(drawn) * std[:, None, None]

@@ -3,8 +3,8 @@
 loss      = mean over rows and features of I_i (target(x)_i - y_i)^2, per instance; instances never couple
 objective = reduced loss + hidden_l1 * mean over rows of ||h||_1
 
-where the reduced loss is `loss` itself ("mean", the 2022 notebook) or n times it ("sum", Henighan et al. 2023).
-The factor is not cosmetic: it meets Adam's eps, SGD's learning rate and the L1 weight.
+where the reduced loss is `loss` itself ("mean", the 2022 notebook) or n times it ("sum", Henighan et al.
+2023). The factor is not cosmetic: it meets Adam's eps, SGD's learning rate and the L1 weight.
 """
 
 from collections.abc import Mapping
@@ -27,8 +27,8 @@ def gradient(
 ) -> dict[str, Array]:
     """Gradient of the objective with respect to each parameter, in the parameter's shape.
 
-    x: (I, B, n); importance: (I, n); l1_weight: (I,), or None where no instance has any. The derivative of ReLU
-    and of |h| at 0 is 0, as in PyTorch.
+    x: (I, B, n); importance: (I, n); l1_weight: (I,), or None where no instance has any. The derivative of
+    ReLU and of |h| at 0 is 0, as in PyTorch.
     """
     rows, n_features = x.shape[1], x.shape[2]
     h, y = forward(x, parameters, model)

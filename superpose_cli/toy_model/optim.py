@@ -1,8 +1,9 @@
 """Adam, AdamW and SGD, equal to `torch.optim`'s, over instances that each have their own hyper-parameters.
 
-Hyper-parameters are arrays of shape (I,); a parameter has shape (I, ...). What changes with the step is computed
-in float64 once a step (`Hyper.at`); the update itself is written once for NumPy arrays and torch tensors of any
-precision. Weight decay acts on every parameter, biases too, as PyTorch's optimisers do by default.
+Hyper-parameters are arrays of shape (I,); a parameter has shape (I, ...). What changes with the step is
+computed in float64 once a step (`Hyper.at`); the update itself is written once for NumPy arrays and torch
+tensors of any precision. Weight decay acts on every parameter, biases too, as PyTorch's optimisers do by
+default.
 """
 
 import math

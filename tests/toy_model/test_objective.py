@@ -13,7 +13,9 @@ I, B, N, M = 3, 17, 5, 2  # noqa: E741
 ACTIVATIONS = ["identity", "relu"]
 
 
-def parameters_of(rng: np.random.Generator, tied: bool, bias: bool, hidden_bias: bool) -> dict[str, np.ndarray]:
+def parameters_of(
+    rng: np.random.Generator, tied: bool, bias: bool, hidden_bias: bool
+) -> dict[str, np.ndarray]:
     found = {"W": rng.normal(size=(I, N, M))}
     if not tied:
         found["W_dec"] = rng.normal(size=(I, N, M))
@@ -46,7 +48,9 @@ def test_gradient_equals_autograd(hidden, output, tied, bias, hidden_bias, targe
     x, importance, weight = rng.normal(size=(I, B, N)), rng.random((I, N)), np.array([0.0, l1, 2 * l1])
     leaves = {name: torch.from_numpy(value).requires_grad_() for name, value in arrays.items()}
     h, y = forward(torch.from_numpy(x), leaves, model)
-    loss = (torch.from_numpy(importance)[:, None] * (target_of(torch.from_numpy(x), target) - y) ** 2).mean((1, 2))
+    loss = (torch.from_numpy(importance)[:, None] * (target_of(torch.from_numpy(x), target) - y) ** 2).mean(
+        (1, 2)
+    )
     objective = objective_of(loss, h.abs().sum(2).mean(1), N, reduction, torch.from_numpy(weight))
     objective.sum().backward()
     for convert in (np.asarray, torch.from_numpy):

@@ -82,4 +82,6 @@ def torch_factor(schedule: str, warmup: int, step: int) -> float:
 def test_schedule_ends_at_its_floor(schedule):
     """After the last update the rate would be 0 (or unchanged): the decay spans exactly the run."""
     assert rate_factor(schedule, 10, 100, 9) == rate_factor(schedule, 10, 100, 10) == 1.0
-    assert rate_factor(schedule, 0, 100, 100) == (1.0 if schedule == "constant" else pytest.approx(0, abs=1e-15))
+    assert rate_factor(schedule, 0, 100, 100) == (
+        1.0 if schedule == "constant" else pytest.approx(0, abs=1e-15)
+    )

@@ -1,0 +1,285 @@
+"""The whole flow on one screen: experiment -> grid -> shards -> engine -> metrics -> stored run."""
+
+import math
+import platform
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+import numpy as np
+import torch
+
+from superpose_cli import __version__
+from superpose_cli.engines import Choice, choose_engine
+from superpose_cli.engines.memory import free_memory
+from superpose_cli.engines.population import population_refuses
+from superpose_cli.engines.training import SILENT, Interrupted, Progress, Trained, Watch, train_batch
+from superpose_cli.errors import ConfigError
+from superpose_cli.experiment.axes import Experiment
+from superpose_cli.experiment.compose import dump_experiment
+from superpose_cli.experiment.config import Config, EvaluationMethod
+from superpose_cli.experiment.grid import Grid
+from superpose_cli.experiment.keys import run_id
+from superpose_cli.planning import Plan, check_sizes, estimate_seconds, pack_bytes, warnings_of
+from superpose_cli.results.manifest import Manifest, RunAxis, read_manifest
+from superpose_cli.results.measures import shard_tables
+from superpose_cli.results.run import load_run
+from superpose_cli.results.store import RunStore
+
+OUTPUTS = Path("outputs")
+"""Where runs go, seen from the working directory."""
+
+Status = Literal["complete", "interrupted", "already done"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What came of a run."""
+
+    path: Path
+    status: Status
+    n_instances: int
+    n_trained: int
+    """Instances trained now; the others were stored before, or are still to do."""
+    seconds: float
+    engine: str
+    failures: int
+    """Diverged instances among all that are stored."""
+
+
+def run_experiment(
+    experiment: Experiment,
+    *,
+    out: Path | None = None,
+    outputs: Path = OUTPUTS,
+    fresh: bool = False,
+    max_seconds: float | None = None,
+    watch: Watch = SILENT,
+) -> RunResult:
+    """Train what is not stored yet, and store it shard by shard.
+
+    The folder is `out`, or outputs/NAME/RUN_ID: the same experiment finds its folder again, is continued
+    there, and is not touched once complete; `fresh` takes a new folder. Ctrl-C, SIGTERM and `max_seconds`
+    end the run with status "interrupted" and lose the current shard only. Raises ConfigError for what cannot
+    be run, RunError for a folder that cannot be used.
+    """
+    grid, config, path, choice = _prepare(experiment, out, outputs, fresh)
+    stored = _stored(path)
+    if stored is not None:
+        _check_numerics(stored, choice, config, path)
+        if stored.status == "complete":
+            return RunResult(
+                path=path,
+                status="already done",
+                n_instances=grid.n_instances,
+                n_trained=0,
+                seconds=stored.seconds,
+                engine=stored.engine,
+                failures=stored.counts.get("diverged", 0),
+            )
+    check_sizes(grid, choice.engine, path)
+    manifest = _manifest(experiment, grid, choice)
+    with RunStore.create_or_open(path, dump_experiment(experiment), manifest) as store:
+        for warning in grid.warnings:
+            watch.said(warning)
+        return _train_shards(store, grid, config, choice, max_seconds, watch)
+
+
+def plan_experiment(
+    experiment: Experiment, *, out: Path | None = None, outputs: Path = OUTPUTS, fresh: bool = False
+) -> Plan:
+    """What `run_experiment` would do and take; trains a few steps to measure the pace, and writes nothing.
+
+    Raises ConfigError and RunError as `run_experiment` does.
+    """
+    grid, config, path, choice = _prepare(experiment, out, outputs, fresh)
+    engine, stored = choice.engine, _stored(path)
+    if stored is not None:
+        _check_numerics(stored, choice, config, path)
+    check_sizes(grid, engine, path)
+    memory = int(free_memory(engine.device) * config.engine.memory_fraction)
+    n_stored = 0 if stored is None else sum(stored.counts.values())
+    left = 1 - n_stored / grid.n_instances
+    seconds = estimate_seconds(grid, config, engine, memory) * left if left else 0.0
+    return Plan(
+        path=path,
+        n_cells=grid.n_cells,
+        restarts=grid.restarts,
+        n_instances=grid.n_instances,
+        n_stored=n_stored,
+        engine=engine.name,
+        engine_reason=choice.reason,
+        memory_bytes=pack_bytes(grid, engine, memory),
+        disk_bytes=grid.table_bytes(),
+        seconds=seconds,
+        warnings=warnings_of(seconds, grid.warnings),
+    )
+
+
+def _prepare(
+    experiment: Experiment, out: Path | None, outputs: Path, fresh: bool
+) -> tuple[Grid, Config, Path, Choice]:
+    """The grid, what its variants share, the run's folder and the engine; ConfigError if they do not fit."""
+    grid, config = Grid(experiment), experiment.variants[0]
+    choice = choose_engine(config.engine, grid.families())
+    if config.evaluation.method is EvaluationMethod.population:
+        l1 = any(variant.model.hidden_l1 > 0 for variant in experiment.variants)
+        for family in grid.families():
+            if refusal := population_refuses(family, l1):
+                raise ConfigError(f"evaluation.method=population: {refusal}; use evaluation.method=sampled")
+    return grid, config, run_folder(experiment, out, outputs, fresh), choice
+
+
+def run_folder(experiment: Experiment, out: Path | None, outputs: Path, fresh: bool) -> Path:
+    """Where the run goes; with `fresh` the first folder that is not there yet."""
+    path = out or outputs / experiment.name / run_id(experiment)
+    if fresh and path.exists():
+        numbered = (path.with_name(f"{path.name}-{i}") for i in range(2, 1_000_000))
+        path = next(folder for folder in numbered if not folder.exists())
+    return path
+
+
+def _stored(path: Path) -> Manifest | None:
+    """The manifest of a run that is there already."""
+    return read_manifest(path) if (path / "manifest.json").exists() else None
+
+
+def _check_numerics(stored: Manifest, choice: Choice, config: Config, path: Path) -> None:
+    """Refuse to mix two arithmetics in one run; a complete one serves whoever names no engine."""
+    asked = config.engine.name != "auto" or stored.status != "complete"
+    if asked and stored.numerics != choice.engine.numerics:
+        raise ConfigError(
+            f"{path} was trained with {stored.numerics}, not {choice.engine.numerics}: "
+            f"use --fresh to train again in a new folder"
+        )
+
+
+def _train_shards(
+    store: RunStore, grid: Grid, config: Config, choice: Choice, max_seconds: float | None, watch: Watch
+) -> RunResult:
+    engine, began, shards = choice.engine, time.monotonic(), grid.shards()
+    spent = store.manifest.seconds
+    done = store.committed_shards()
+    counts = Counter(load_run(store.path).instances(["status"])["status"]) if done else Counter[str]()
+    n_stored = sum(counts.values())
+    watch.started(grid.n_instances, n_stored, engine.name, choice.reason)
+    progress = Progress(watch)
+    memory = int(free_memory(engine.device) * config.engine.memory_fraction)
+    status: Literal["complete", "interrupted"] = "complete"
+    with _stopping(max_seconds) as stop:
+        try:
+            for shard in range(len(shards)):
+                if shard in done:
+                    continue
+                trained: list[Trained] = [
+                    train_batch(
+                        engine,
+                        batch,
+                        evaluation=config.evaluation,
+                        history=config.history,
+                        memory=memory,
+                        progress=progress,
+                        stop=stop,
+                    )
+                    for batch in grid.batches(*shards[shard])
+                ]
+                tables = shard_tables(
+                    grid,
+                    trained,
+                    engine=engine.name,
+                    numerics=engine.numerics,
+                    loss_method=config.evaluation.method,
+                )
+                store.commit(shard, **tables)
+                for part in trained:
+                    counts.update(part.status.tolist())
+                watch.committed(sum(counts.values()))
+        except Interrupted:
+            status = "interrupted"
+        except BaseException:
+            _close(store, "failed", counts, spent + time.monotonic() - began)
+            watch.finished("failed")
+            raise
+    seconds = time.monotonic() - began
+    _close(store, status, counts, spent + seconds)
+    watch.finished(status)
+    return RunResult(
+        path=store.path,
+        status=status,
+        n_instances=grid.n_instances,
+        n_trained=sum(counts.values()) - n_stored,
+        seconds=seconds,
+        engine=engine.name,
+        failures=counts["diverged"],
+    )
+
+
+def _close(
+    store: RunStore,
+    status: Literal["complete", "interrupted", "failed"],
+    counts: Counter[str],
+    seconds: float,
+) -> None:
+    store.update(status=status, counts=dict(counts), seconds=round(seconds, 3), updated=_now())
+
+
+@contextmanager
+def _stopping(max_seconds: float | None) -> Iterator[Callable[[], bool]]:
+    """Yields `stop()`: true after the first Ctrl-C or SIGTERM or `max_seconds`; a second signal raises."""
+    deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    # Only the main thread may set handlers; elsewhere the embedding program decides.
+    in_main = threading.current_thread() is threading.main_thread()
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)} if in_main else {}
+    try:
+        yield lambda: asked.is_set() or time.monotonic() > deadline
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _manifest(experiment: Experiment, grid: Grid, choice: Choice) -> Manifest:
+    engine, now = choice.engine, _now()
+    return Manifest(
+        superpose=__version__,
+        run_id=run_id(experiment),
+        experiment=experiment.name,
+        status="running",
+        numerics=engine.numerics,
+        engine=engine.name,
+        device=engine.device,
+        dtype=engine.dtype,
+        host=platform.node(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        numpy=np.__version__,
+        created=now,
+        updated=now,
+        seconds=0.0,
+        axes=tuple(RunAxis(**axis) for axis in grid.axis_columns()),
+        overrides=experiment.overrides,
+        n_cells=grid.n_cells,
+        restarts=grid.restarts,
+        n_instances=grid.n_instances,
+        shards=len(grid.shards()),
+        counts={},
+        plots=tuple(experiment.variants[0].plots),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,183 @@
+"""Trained instances to the three tables of a shard: every metric is computed here, once, from the weights."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from superpose_cli.engines.base import State, take
+from superpose_cli.engines.training import Trained
+from superpose_cli.experiment.config import Activation, DataKind, Target, ValueKind
+from superpose_cli.experiment.grid import Grid
+from superpose_cli.experiment.instances import Family, InstanceBatch
+from superpose_cli.results.schema import Coded, features_table, history_table, instances_table
+from superpose_cli.toy_model.loss_split import loss_split
+from superpose_cli.toy_model.metrics import REGIMES, feature_metrics, gram, instance_metrics
+from superpose_cli.toy_model.sampling import Law, target_moments
+from superpose_cli.toy_model.spectra import hidden_covariance, set_covariance, spectral_metrics
+from superpose_cli.toy_model.theory import ignore_loss
+
+F64 = npt.NDArray[np.float64]
+Columns = dict[str, Any]
+
+GRAM_ENTRIES = 1 << 22
+"""Entries of W W^T that the loss split holds at once: 32 MiB each of a few temporaries."""
+
+
+def shard_tables(
+    grid: Grid, trained: Sequence[Trained], *, engine: str, numerics: str, loss_method: str
+) -> dict[str, pa.Table]:
+    """The tables `instances`, `features` and `history` of the batches of one shard."""
+    run = {"engine": engine, "numerics": numerics, "loss_method": loss_method}
+    # Diverged weights are stored as they are; their metrics become NaN or infinite in silence.
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = {
+            "instances": [instances_table(_instances(grid, part) | run) for part in trained],
+            "features": [features_table(_features(part)) for part in trained],
+            "history": [history_table(_history(part)) for part in trained],
+        }
+    return {name: pa.concat_tables(tables) for name, tables in parts.items()}
+
+
+def _identity(batch: InstanceBatch) -> Columns:
+    return {"key": batch.key, "cell": batch.cell, "restart": batch.restart}
+
+
+def _instances(grid: Grid, trained: Trained) -> Columns:
+    batch, state, found = trained.batch, trained.state, trained.evaluation
+    failed = trained.failed_step
+    return {
+        **_identity(batch),
+        "seed": batch.seed,
+        **grid.cell_columns(batch.cell),
+        "objective": trained.objective,
+        "loss": found.loss,
+        "loss_stderr": found.loss_stderr,
+        "loss_ratio": found.loss / _baseline(trained),
+        "train_loss": None if trained.table is None else trained.table.loss,
+        **_loss_split(trained),
+        **instance_metrics(state.W),
+        **spectral_metrics(state.W, _hidden_covariance(trained)),
+        "hidden_l1_mean": found.hidden_l1,
+        "b_hidden": state.b_hidden,
+        "status": trained.status,
+        "failed_step": np.ma.MaskedArray(failed, mask=failed < 0),
+    }
+
+
+def _features(trained: Trained) -> Columns:
+    batch, state, family = trained.batch, trained.state, trained.batch.family
+    n, m = family.n_features, family.n_hidden
+    metrics = feature_metrics(state.W)
+    regime = Coded(metrics.pop("regime").reshape(-1), REGIMES)
+    return {
+        **{name: np.repeat(value, n) for name, value in _identity(batch).items()},
+        "feature": np.tile(np.arange(n, dtype=np.int32), len(batch)),
+        "feature_probability": batch.feature_probability.reshape(-1),
+        "importance": batch.importance.reshape(-1),
+        "bias": None if state.b is None else state.b.reshape(-1),
+        **{name: value.reshape(-1) for name, value in metrics.items()},
+        "regime": regime,
+        "feature_loss": trained.evaluation.feature_loss.reshape(-1),
+        "W": state.W.reshape(-1, m),
+        "W_dec": None if state.W_dec is None else state.W_dec.reshape(-1, m),
+    }
+
+
+def _history(trained: Trained) -> Columns:
+    """Records of one instance follow each other."""
+    history, batch = trained.history, trained.batch
+    count = len(history.steps)
+
+    def by_instance(values: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        return np.stack(values, axis=1).reshape(len(batch) * count, *values[0].shape[1:])
+
+    columns: Columns = {
+        **{name: np.repeat(value, count) for name, value in _identity(batch).items()},
+        "step": np.tile(history.steps, len(batch)),
+        "loss": history.loss.T.reshape(-1),
+        "train_loss": None if history.train_loss is None else history.train_loss.T.reshape(-1),
+    }
+    states: list[State] = history.states
+    if states:
+        columns["W"] = by_instance([state.W for state in states])
+        columns["frobenius_norm_sq"] = (columns["W"].astype(np.float64) ** 2).sum((1, 2))
+        if states[0].W_dec is not None:
+            columns["W_dec"] = by_instance([state.W_dec for state in states if state.W_dec is not None])
+        if states[0].b is not None:
+            columns["b"] = by_instance([state.b for state in states if state.b is not None])
+    return columns
+
+
+def _law(family: Family) -> Law:
+    return Law(
+        kind=family.data, value=family.value, signed=family.signed, set_size=family.set_size, k=family.k
+    )
+
+
+def _baseline(trained: Trained) -> F64:
+    """(I,): the loss of the best constant output that the model can give."""
+    batch, found, family = trained.batch, trained.evaluation, trained.batch.family
+    if found.target_mean is not None and found.target_square is not None:
+        mean, square = found.target_mean, found.target_square
+    else:
+        mean, square = target_moments(_law(family), batch.feature_probability, batch.high, family.target)
+    return ignore_loss(
+        mean,
+        square,
+        batch.importance,
+        output_relu=family.output_activation is Activation.relu,
+        bias=family.bias,
+    )
+
+
+def _hidden_covariance(trained: Trained) -> F64:
+    """(I, m, m): in closed form for a linear hidden layer, else as measured on the evaluation rows."""
+    batch, family = trained.batch, trained.batch.family
+    if family.hidden_activation is not Activation.identity or family.unit_norm:
+        return trained.evaluation.hidden_cov
+    mean, square = target_moments(_law(family), batch.feature_probability, batch.high, "identity")
+    # A fixed table's population is the independent law that it was drawn from.
+    kind = "independent" if family.data is DataKind.finite else family.data
+    within = set_covariance(kind, mean, batch.feature_probability, correlation=batch.correlation, k=family.k)
+    sets = {DataKind.correlated: family.set_size, DataKind.anticorrelated: family.set_size}
+    size = family.n_features if family.data is DataKind.exactly_k else sets.get(family.data, 1)
+    return hidden_covariance(trained.state.W.astype(np.float64), square - mean * mean, within, size)
+
+
+def _loss_split(trained: Trained) -> Columns:
+    """The parts of the loss by number of active features; empty where they have no closed form."""
+    batch, family = trained.batch, trained.batch.family
+    applies = (
+        family.data in (DataKind.independent, DataKind.finite)
+        and not family.unit_norm
+        and family.value is ValueKind.uniform
+        and not family.signed
+        and family.target is Target.identity
+        and family.hidden_activation is Activation.identity
+        and family.output_activation is Activation.relu
+    )
+    if not applies:
+        return {}
+    size = max(1, GRAM_ENTRIES // family.n_features**2)
+    parts = [_split_part(trained, slice(start, start + size)) for start in range(0, len(batch), size)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _split_part(trained: Trained, span: slice) -> dict[str, F64]:
+    batch, state = trained.batch.take(span), take(trained.state, span)
+    W = state.W.astype(np.float64)
+    decoder = W if state.W_dec is None else state.W_dec.astype(np.float64)
+    shift = np.zeros(W.shape[:2]) if state.b is None else state.b.astype(np.float64)
+    if state.b_hidden is not None:
+        shift = shift + (decoder @ state.b_hidden.astype(np.float64)[:, :, None])[:, :, 0]
+    return loss_split(
+        gram(W, decoder),
+        shift,
+        batch.importance,
+        batch.feature_probability,
+        trained.evaluation.loss[span],
+        high=batch.high,
+    )

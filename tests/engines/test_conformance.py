@@ -1,0 +1,226 @@
+"""One suite for every engine: a new engine adds a row here, not a file."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from superpose_cli.engines import ENGINES, choose_engine
+from superpose_cli.engines.base import Engine, concatenate, take
+from superpose_cli.experiment.config import DataKind, Dtype, EngineConfig, Objective
+from superpose_cli.toy_model.model import forward, target_of
+from superpose_cli.toy_model.sampling import evaluation_rows, finite_table
+from tests.engines.batches import (
+    BASE,
+    FAMILIES,
+    law_of,
+    make_batch,
+    model_of,
+    parameters_of,
+    reference_train,
+)
+
+# float32 rounds at 6e-8; Adam's first step is rate * sign(gradient), so a gradient near 0 may turn it round:
+# tight after one step, and after 50 as far as 50 roundings of weights of size 1 go.
+TOLERANCE = {("float64", 1): 1e-12, ("float64", 50): 1e-10, ("float32", 1): 2e-6, ("float32", 50): 1e-4}
+
+
+@pytest.fixture(params=[(name, dtype) for name in ENGINES for dtype in Dtype], ids=lambda p: f"{p[0]}-{p[1]}")
+def engine(request) -> Engine:
+    name, dtype = request.param
+    chosen = choose_engine(EngineConfig(name=name, device="cpu", dtype=dtype), []).engine
+    assert (chosen.name, chosen.dtype) == (name, dtype)
+    return chosen
+
+
+@pytest.fixture(params=FAMILIES, ids=str)
+def batch(request):
+    return make_batch(FAMILIES[request.param])
+
+
+def assert_same_bits(found, expected, where=""):
+    found, expected = parameters_of(found), parameters_of(expected)
+    assert found.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=f"{name} {where}")
+
+
+@pytest.mark.parametrize("steps", [1, 50])
+def test_weights_follow_the_definition(engine, batch, steps):
+    if refusal := engine.refuses(batch.family):
+        pytest.skip(refusal)
+    found = parameters_of(engine.advance(batch, engine.initialise(batch), steps))
+    expected = reference_train(batch, steps)
+    assert found.keys() == expected.keys()
+    tolerance = TOLERANCE[engine.dtype, steps]
+    for name, values in expected.items():
+        assert found[name].dtype == engine.dtype
+        np.testing.assert_allclose(found[name], values, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+def test_bits_do_not_depend_on_how_steps_are_cut(engine, batch):
+    whole = engine.advance(batch, engine.initialise(batch), 23)
+    state = engine.initialise(batch)
+    for stop in (1, 2, 9, 23):
+        state = engine.advance(batch, state, stop)
+    assert state.step == whole.step == 23
+    assert_same_bits(state, whole)
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_bits_do_not_depend_on_the_pack(engine, batch, size):
+    """Adding, removing and reordering instances leaves every other instance's bits unchanged."""
+    many = make_batch(batch.family, 19)
+    order = np.random.default_rng(3).permutation(19)[:size]
+    all_of_them = engine.advance(many, engine.initialise(many), 12)
+    some = many.take(order)
+    state = engine.advance(some, engine.initialise(some), 12)
+    assert_same_bits(state, take(all_of_them, order), f"in a pack of {size}")
+    rows = 1500
+    wide, narrow = engine.evaluate(many, all_of_them, rows), engine.evaluate(some, state, rows)
+    for name in ("loss", "loss_stderr", "feature_loss", "hidden_l1", "hidden_mean", "hidden_cov", "dead"):
+        np.testing.assert_array_equal(getattr(narrow, name), getattr(wide, name)[order], err_msg=name)
+
+
+def test_bits_do_not_depend_on_threads(engine, batch):
+    threads = torch.get_num_threads()
+    wide = replace(batch.family, n_batch=batch.family.n_batch and 1024)
+    batch = make_batch(wide, 40)
+    results = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            state = engine.advance(batch, engine.initialise(batch), 6)
+            results.append((state, engine.evaluate(batch, state, 4096)))
+    finally:
+        torch.set_num_threads(threads)
+    assert_same_bits(results[0][0], results[1][0])
+    np.testing.assert_array_equal(results[0][1].loss, results[1][1].loss)
+    np.testing.assert_array_equal(results[0][1].feature_loss, results[1][1].feature_loss)
+
+
+def test_input_state_is_left_alone(engine):
+    batch = make_batch(BASE)
+    start = engine.initialise(batch)
+    kept = {name: value.copy() for name, value in parameters_of(start).items()}
+    engine.advance(batch, start, 5)
+    for name, value in parameters_of(start).items():
+        np.testing.assert_array_equal(value, kept[name])
+    assert start.step == 0
+    assert all((moment == 0).all() for moment in start.moment1.values())
+
+
+@pytest.mark.parametrize("rows", [100, 5000])
+def test_evaluation_is_the_mean_over_its_rows(engine, batch, rows):
+    state = engine.advance(batch, engine.initialise(batch), 3)
+    family = batch.family
+    x = evaluation_rows(
+        np,
+        law_of(family),
+        key=batch.evaluation_key,
+        rows=(0, rows),
+        feature_probability=batch.feature_probability,
+        high=batch.high,
+        correlation=batch.correlation,
+        unit_norm=family.unit_norm,
+    ).astype(np.float64)
+    check_evaluation(engine.evaluate(batch, state, rows), x, batch, state, engine.dtype)
+
+
+def test_evaluation_on_the_table(engine):
+    family = FAMILIES["finite_full"]
+    batch = make_batch(family)
+    state = engine.advance(batch, engine.initialise(batch), 3)
+    x = finite_table(
+        np,
+        law_of(family),
+        key=batch.table_key,
+        n_rows=family.n_rows,
+        feature_probability=batch.feature_probability,
+        high=batch.high,
+        unit_norm=True,
+    ).astype(np.float64)
+    np.testing.assert_allclose((x * x).sum(2), 1, rtol=1e-6)
+    check_evaluation(engine.evaluate_table(batch, state), x, batch, state, engine.dtype)
+
+
+def check_evaluation(found, x, batch, state, dtype):
+    """Every measured number against plain NumPy in float64 on the same rows."""
+    model, rows = model_of(batch.family), x.shape[1]
+    weights = {name: value.astype(np.float64) for name, value in parameters_of(state).items()}
+    h, y = forward(x, weights, model)
+    target = target_of(x, model.target)
+    error = batch.importance[:, None] * (target - y) ** 2
+    row = error.mean(2)
+    close = {"rtol": 1e-10} if dtype == "float64" else {"rtol": 1e-5, "atol": 1e-6}
+    np.testing.assert_allclose(found.loss, row.mean(1), **close)
+    np.testing.assert_allclose(found.feature_loss, error.mean(1), **close)
+    np.testing.assert_allclose(found.loss_stderr, row.std(1, ddof=1) / np.sqrt(rows), **close)
+    np.testing.assert_allclose(found.hidden_l1, abs(h).sum(2).mean(1), **close)
+    np.testing.assert_allclose(found.hidden_mean, h.mean(1), **close)
+    for i in range(len(batch)):
+        expected = np.cov(h[i].T, bias=True).reshape(h.shape[2], h.shape[2])
+        np.testing.assert_allclose(found.hidden_cov[i], expected, rtol=1e-5, atol=1e-6)
+    if batch.family.unit_norm:
+        np.testing.assert_allclose(found.target_mean, target.mean(1), **close)
+        np.testing.assert_allclose(found.target_square, (target**2).mean(1), **close)
+    else:
+        assert found.target_mean is None
+    assert not found.dead.any()
+
+
+def test_a_failing_instance_harms_no_other(engine):
+    """One overflows and is flagged with its step; the rest keep the bits that they have without it."""
+    batch = make_batch(replace(BASE, loss_reduction="sum", optimizer="sgd", schedule="constant"), 5)
+    rates = batch.learning_rate.copy()
+    rates[2] = 1e30
+    wild = replace(batch, learning_rate=rates)
+    state = engine.advance(wild, engine.initialise(wild), 30)
+    assert state.failed_step[2] >= 0
+    assert not np.isfinite(state.W[2]).all()
+    others = np.array([0, 1, 3, 4])
+    assert (state.failed_step[others] == -1).all()
+    assert_same_bits(take(state, others), take(engine.advance(batch, engine.initialise(batch), 30), others))
+    # The flag is the first bad step, however the steps are cut.
+    failed = int(state.failed_step[2])
+    before = engine.advance(wild, engine.initialise(wild), failed)
+    assert np.isfinite(before.W[2]).all()
+    after = engine.advance(wild, before, failed + 1)
+    assert not np.isfinite(after.W[2]).all()
+    assert not np.isfinite(engine.evaluate(wild, state, 500).loss[2])
+
+
+def test_dead_models_are_flagged(engine):
+    batch = make_batch(BASE, 3, hidden_l1=np.zeros(3), weight_decay=np.zeros(3))
+    state = engine.initialise(batch)
+    state.W[1] = 0
+    assert state.b is not None
+    state.b[1] = -1
+    np.testing.assert_array_equal(engine.evaluate(batch, state, 1000).dead, [False, True, False])
+    np.testing.assert_array_equal(engine.advance(batch, state, 5).W[1], 0)
+
+
+def test_memory_estimate_is_positive_and_grows(engine):
+    small, large = engine.bytes_per_instance(BASE), engine.bytes_per_instance(replace(BASE, n_features=500))
+    assert 0 < small < large
+    assert engine.pack_instances(BASE, 1) == 1
+    assert engine.pack_instances(BASE, 10 * small) <= 10
+
+
+def test_concatenate_undoes_take(engine):
+    batch = make_batch(FAMILIES["absolute_value"])
+    state = engine.advance(batch, engine.initialise(batch), 2)
+    again = concatenate([take(state, slice(0, 2)), take(state, slice(2, 6))])
+    assert_same_bits(again, state)
+    for name in state.moment2:
+        np.testing.assert_array_equal(again.moment2[name], state.moment2[name])
+
+
+def test_refusals_say_what_to_do():
+    torch_engine = choose_engine(EngineConfig(name="torch", device="cpu"), []).engine
+    refusal = torch_engine.refuses(replace(BASE, objective=Objective.population))
+    assert refusal is not None
+    assert "train.objective=sampled" in refusal
+    assert all(torch_engine.refuses(family) is None for family in FAMILIES.values())
+    assert {family.data for family in FAMILIES.values()} == set(DataKind)
