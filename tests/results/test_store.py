@@ -328,7 +328,7 @@ def test_all_four_readers(big: Path, table: str) -> None:
     folder = big / f"{table}.parquet"
     pandas, arrow, polars = pd.read_parquet(folder), pq.read_table(folder), pl.read_parquet(folder)
     query = f"SELECT * FROM '{folder}/*.parquet' ORDER BY cell, restart"
-    duck = duckdb.connect().execute(query).arrow().read_all()
+    duck = duckdb.connect().sql(query).to_arrow_table()
     names = schema(table, ("model",) if table == "instances" else ()).names
     n_rows = {"instances": 6, "features": 20, "history": 0}[table]
     for columns, length in (
