@@ -1,0 +1,5 @@
+"""`python -m superpose_cli` is `superpose`."""
+
+from superpose_cli.cli.app import main
+
+main()

@@ -1,0 +1,62 @@
+"""The command line: one Typer app, one short file per command, one place where errors become exit codes.
+
+Exit codes: 0 done, 1 failed, 2 usage or configuration error, 130 interrupted. Everything that a user can act
+on is one line on stderr; an unexpected exception is a bug and keeps its traceback (exit code 1).
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from superpose_cli.cli import list as list_command
+from superpose_cli.cli import plan, plot, show, sweep, train
+from superpose_cli.errors import ConfigError, RunError, SuperposeError
+
+
+class OneLineErrors(TyperGroup):
+    """The command group, with Typer's boxed errors replaced by `superpose: error: ...`."""
+
+    def main(self, args: Sequence[str] | None = None, *positional: Any, **options: Any) -> Any:
+        """Run one command line and exit with its code."""
+        arguments = sys.argv[1:] if args is None else list(args)
+        options |= {"prog_name": "superpose", "standalone_mode": False}
+        try:
+            code = super().main(arguments or ["--help"], *positional, **options)
+        except typer.TyperException as error:
+            sys.exit(fail(error.format_message(), 2))  # type: ignore[attr-defined]
+        except (ConfigError, RunError) as error:
+            sys.exit(fail(str(error), 2))
+        except SuperposeError as error:
+            sys.exit(fail(str(error), 1))
+        sys.exit(code or 0)
+
+
+def fail(message: str, code: int) -> int:
+    """Print the one line of an error and give its exit code back."""
+    typer.echo(f"superpose: error: {' '.join(message.split())}", err=True)
+    return code
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="A laboratory for Toy Models of Superposition: whole grids of small models, trained at once.",
+    epilog="A first run: superpose train. A figure of the paper: superpose sweep "
+    "experiment=intro, then superpose plot intro.",
+)
+app.command("train", rich_help_panel="Train")(train.train)
+app.command("sweep", rich_help_panel="Train")(sweep.sweep)
+app.command("plan", rich_help_panel="Train")(plan.plan)
+app.command("plot", rich_help_panel="Look")(plot.plot)
+app.command("show", rich_help_panel="Look")(show.show)
+app.command("list", rich_help_panel="Look")(list_command.list_what_there_is)
+
+
+def main() -> None:
+    """The `superpose` console script."""
+    app()

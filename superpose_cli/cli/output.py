@@ -1,0 +1,54 @@
+"""What commands leave behind: JSON or the run's folder on stdout, and an exit code."""
+
+import json
+import math
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from superpose_cli.pipeline import RunResult
+
+INTERRUPTED = 130
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout; numbers that JSON lacks (NaN, infinity) become null."""
+    typer.echo(json.dumps(_plain(value), indent=1, ensure_ascii=False))
+
+
+def finish(result: "RunResult", *, json_: bool, quiet: bool) -> None:
+    """Report where a run is; exit with 130 and the command that continues it if it was interrupted."""
+    interrupted = result.status == "interrupted"
+    resume = f"superpose sweep --config {shlex.quote(str(result.path / 'config.yaml'))}"
+    resume += f" --out {shlex.quote(str(result.path))}"
+    if not quiet:
+        if result.status == "already done":
+            typer.echo("already done; --fresh trains it anew", err=True)
+        if result.failures:
+            typer.echo(f"{result.failures:,} instances diverged; `superpose show` lists them", err=True)
+    if interrupted:
+        typer.echo(f"interrupted; what is finished is kept. To continue: {resume}", err=True)
+    if json_:
+        print_json(_record(result) | ({"resume": resume} if interrupted else {}))
+    else:
+        typer.echo(str(result.path))
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _record(result: "RunResult") -> dict[str, Any]:
+    names = ("path", "status", "n_instances", "n_trained", "seconds", "engine", "failures")
+    return {name: getattr(result, name) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value

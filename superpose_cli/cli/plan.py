@@ -1,0 +1,58 @@
+"""`superpose plan`: what a sweep would do and cost."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from superpose_cli.cli import options
+from superpose_cli.cli.output import print_json
+
+if TYPE_CHECKING:
+    from superpose_cli.planning import Plan
+
+
+def plan(
+    overrides: options.Overrides = None,
+    config: options.ConfigFile = None,
+    config_dir: options.ConfigDir = None,
+    zips: options.Zip = None,
+    engine: options.Engine = None,
+    device: options.Device = None,
+    out: options.Out = None,
+    json_: options.Json = False,
+) -> None:
+    """Say what a sweep would do and cost; nothing is trained or written.
+
+    Example: superpose plan experiment=geometry
+    """
+    from dataclasses import asdict
+
+    from superpose_cli.pipeline import plan_experiment
+
+    experiment = options.read_experiment(
+        overrides, config=config, config_dir=config_dir, zips=zips, engine=engine, device=device
+    )
+    found = plan_experiment(experiment, out=out)
+    if json_:
+        print_json(asdict(found))
+        return
+    for name, text in _rows(found):
+        typer.echo(f"{name:<10}  {text}")
+    for warning in found.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+
+
+def _rows(found: "Plan") -> list[tuple[str, str]]:
+    """Name and text of each line."""
+    from superpose_cli.cli.live import clock, counted
+    from superpose_cli.planning import in_bytes
+
+    return [
+        ("cells", f"{counted(found.n_cells, 'cell')} x {counted(found.restarts, 'restart')}"),
+        ("instances", f"{found.n_instances:,}, of which {found.n_stored:,} are stored already"),
+        ("engine", f"{found.engine} ({found.engine_reason})"),
+        ("memory", in_bytes(found.memory_bytes)),
+        ("disk", in_bytes(found.disk_bytes)),
+        ("time", f"about {clock(found.seconds)}"),
+        ("folder", str(found.path)),
+    ]
