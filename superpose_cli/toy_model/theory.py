@@ -95,8 +95,8 @@ def linear_optimum(importance: npt.ArrayLike, variance: npt.ArrayLike, n_hidden:
 
     G is the projector on the m features of largest I_i Var x_i, the bias restores the means, and the loss is
     the sum of I_i Var x_i over the rest. importance, variance: (I, n). Among equals the first features win; G
-    is unique only if there are none across the cut. Source: Eckart & Young 1936 for sqrt(I_i) (1 - G)
-    sqrt(Var x_j).
+    is unique only if there are none across the cut.
+    Source: Eckart & Young 1936, for the matrix sqrt(Var x_j) (1 - G)_ji sqrt(I_i).
     """
     stakes = np.asarray(importance, np.float64) * np.asarray(variance, np.float64)
     order = np.argsort(-stakes, axis=1, kind="stable")
@@ -115,9 +115,9 @@ def linear_population_loss(
 ) -> F64:
     """(I, n): I_i E (x_i - y_i)^2 of a linear model y = x G + b on independent data.
 
-    Its mean over i is the stored loss. It is I_i [sum_j (delta_ij - G_ji)^2 Var x_j + c_i^2] with c = mean (1
-    - G) - b. W, W_dec: (I, n, m), W_dec = W if None; the others (I, n). A hidden bias joins b as b_hidden
-    W_dec^T. Source: bias-variance split of a linear map.
+    Its mean over i is the stored loss. It is I_i [sum_j (delta_ij - G_ji)^2 Var x_j + c_i^2], where
+    c = mean (1 - G) - b. W, W_dec: (I, n, m), W_dec = W if None; the others (I, n). A hidden bias joins b as
+    b_hidden W_dec^T. Source: bias-variance split of a linear map.
     """
     error = -gram(W, W_dec)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -192,10 +192,10 @@ class PolygonOptimum(NamedTuple):
 def polygon_optimum(k: int) -> PolygonOptimum:
     """The best regular k-gon of all n = k features in m = 2, with exactly one feature active at a time.
 
-    With a = ||W_i||^2 and t = -b / a, feature 0 at x gives a ReLU(x cos_j - t), so the loss is 1/3 - 2 a P(t)
-    + a^2 Q(t) with P = int_t^1 x (x - t) dx and Q = sum over cos_j > t of int (x cos_j - t)^2 dx. The best a
-    is P/Q; the best t, where 2 P' Q = P Q', is bracketed on a grid and bisected. Beyond the largest cos_j < 1
-    the loss only rises. k >= 3. Source: derived.
+    With a = ||W_i||^2 and t = -b / a, feature 0 at x gives a ReLU(x cos_j - t), so the loss is
+    1/3 - 2 a P(t) + a^2 Q(t), where P = int_t^1 x (x - t) dx and Q = sum_j int ReLU(x cos_j - t)^2 dx. The
+    best a is P/Q; the best t, where 2 P' Q = P Q', is bracketed on a grid and bisected. Beyond the largest
+    cos_j < 1 the loss only rises. k >= 3. Source: derived.
     """
     cosines = np.cos(2.0 * np.pi * np.arange(k) / k)
     cosines = cosines[cosines > 1e-12]  # the others, right angles too, never rise above t >= 0
@@ -232,9 +232,9 @@ def vulnerability(
     """(I,): mean over rows of max_i [L(x + a g_i / ||g_i||) - L(x)] / a^2.
 
     L is the sum loss against the clean x, with a ReLU output unless told otherwise. g_i is the gradient of
-    output i before its activation, column i of G (row i if tied); a feature with g_i = 0 is not attacked. 1
-    for the orthogonal model. x: (I or 1, B, n); W, W_dec: (I, n, m), linear hidden layer; b, importance: (I,
-    n); a = attack_norm: (I,) or a number. Holds a few (I, B, n) arrays: chunk the rows where that is much.
+    output i before its activation, column i of G (row i if tied); a feature with g_i = 0 is not attacked. The
+    orthogonal model has 1. x: (I or 1, B, n); W, W_dec: (I, n, m), linear hidden layer; b, importance:
+    (I, n); a = attack_norm: (I,) or a number. Holds a few (I, B, n) arrays: chunk the rows where that is much.
     Source: after the paper, "Superposition and Adversarial Examples", with the attack best for each row.
     """
     G = gram(W, W_dec)
