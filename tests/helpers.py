@@ -1,1 +1,27 @@
 """What several test modules share."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from superpose_cli.experiment.axes import Axis, Experiment
+from superpose_cli.experiment.config import Config
+from superpose_cli.experiment.rules import with_values
+
+
+def axis(keys: str, *values: Any) -> Axis:
+    """An axis over one key, or over several ("a,b") with a tuple of values for each position."""
+    names = tuple(keys.split(","))
+    return Axis(names, tuple(values) if len(names) > 1 else tuple((value,) for value in values))
+
+
+def config_of(fields: Mapping[str, Any] | None = None) -> Config:
+    """The default config with p = 0.1 and the given dotted fields."""
+    return with_values(Config(), {"data.feature_probability": 0.1} | dict(fields or {}))
+
+
+def experiment_of(
+    *axes: Axis, name: str = "custom", variants: Sequence[Config] = (), **fields: Any
+) -> Experiment:
+    """An experiment over `config_of` its fields (`data__k` for `data.k`), or over the given variants."""
+    configs = tuple(variants) or (config_of({key.replace("__", "."): v for key, v in fields.items()}),)
+    return Experiment(name, axes, configs)

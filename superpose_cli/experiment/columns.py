@@ -1,0 +1,114 @@
+"""The configuration as table columns: what the instances table says of each cell, and its axes."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from superpose_cli.experiment.axes import Axis
+from superpose_cli.experiment.fields import AXIS_GROUPS, AXIS_KEYS, FIELDS
+from superpose_cli.experiment.instances import I64
+from superpose_cli.experiment.leaves import LEAF_KEYS, Leaves, as_text
+from superpose_cli.experiment.resolve import DEFAULTS
+
+_RENAMED: Mapping[str, str] = {
+    "init.kind": "init_kind",
+    "init.std": "init_std",
+    "init.n_instances": "init_n_instances",
+    "data.kind": "data_kind",
+    "importance.kind": "importance_kind",
+    "train.objective": "train_objective",
+}
+_SCALAR_KEYS = tuple(key for key in LEAF_KEYS if key not in ("seed", "importance.values"))
+
+
+def column_name(key: str) -> str:
+    """The instances-table column of a field: its leaf name, made unique where several groups have it."""
+    return _RENAMED.get(key, key.split(".")[-1])
+
+
+class CellColumns:
+    """The configuration columns of a grid; the table of each field is made once."""
+
+    def __init__(self, leaves: Leaves) -> None:
+        self._leaves = leaves
+        self._tables = {key: _table(leaves, key) for key in _SCALAR_KEYS}
+        self._labels = {
+            name: (number, np.array([_label(axis.keys[j], row[j]) for row in axis.values], object))
+            for number, axis in enumerate(leaves.axes)
+            for j in range(len(axis.keys))
+            if (name := _label_column(axis, j)) is not None
+        }
+
+    def of(self, cells: I64) -> dict[str, np.ndarray]:
+        """Configuration columns of the given cells, each of len(cells), int64, float64, bool or str objects.
+
+        A column is a masked array where some cell has a null: a field that its kinds do not use or that is
+        not set, or a list (which the features table holds). exactly_k: `feature_probability` is k / n.
+        """
+        leaves, codes = self._leaves, self._leaves.codes(cells)
+        columns = {}
+        for key, (table, null) in self._tables.items():
+            at = codes[leaves[key].source]
+            columns[column_name(key)] = _with_nulls(table[at], null[at] | ~leaves.used(key, codes))
+        of_k = leaves["data.kind"].among(("exactly_k",), codes)
+        if of_k.any():
+            density = leaves["data.k"].number(codes) / leaves["model.n_features"].number(codes)
+            p = np.ma.masked_array(columns["feature_probability"])
+            columns["feature_probability"] = _with_nulls(np.where(of_k, density, p.data), p.mask & ~of_k)
+        labels = {
+            name: table[leaves.positions(cells, number)] for name, (number, table) in self._labels.items()
+        }
+        return columns | labels
+
+
+def axis_columns(axes: tuple[Axis, ...]) -> list[dict[str, Any]]:
+    """For each axis its `keys`, the instances-table `columns` that hold it, and `values`: for each position
+    what those columns hold there. Plain JSON types."""
+    described = []
+    for axis in axes:
+        labelled = [_label_column(axis, j) for j in range(len(axis.keys))]
+        columns = [label or column_name(key) for label, key in zip(labelled, axis.keys, strict=True)]
+        values = [
+            [
+                _label(key, value) if label else _plain(value)
+                for label, key, value in zip(labelled, axis.keys, row, strict=True)
+            ]
+            for row in axis.values
+        ]
+        described.append({"keys": list(axis.keys), "columns": columns, "values": values})
+    return described
+
+
+def _table(leaves: Leaves, key: str) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
+    """The values of a field by code, and where they are null."""
+    type_ = FIELDS[key].type
+    given = [DEFAULTS.get(key) if value is None else value for value in leaves[key].values]
+    null = np.array([value is None or isinstance(value, tuple | list) for value in given])
+    if type_ in (int, float, bool):
+        dtype = {int: np.int64, float: np.float64, bool: np.bool_}[type_]
+        return np.array([type_(0) if gone else v for v, gone in zip(given, null, strict=True)], dtype), null
+    return np.array([_plain(value) for value in given], object), null
+
+
+def _with_nulls(values: np.ndarray, null: npt.NDArray[np.bool_]) -> np.ndarray:
+    return np.ma.MaskedArray(values, mask=null) if null.any() else values
+
+
+def _label_column(axis: Axis, j: int) -> str | None:
+    """The text column of an axis over a group or over lists, or None."""
+    key = axis.keys[j]
+    if key in AXIS_GROUPS and key not in AXIS_KEYS:
+        return key
+    is_list = any(isinstance(row[j], tuple | list) for row in axis.values)
+    return f"{column_name(key)}_label" if is_list else None
+
+
+def _label(key: str, value: Any) -> str:
+    return value if key in AXIS_GROUPS else as_text(value)
+
+
+def _plain(value: Any) -> Any:
+    return str(value.value) if isinstance(value, Enum) else value
