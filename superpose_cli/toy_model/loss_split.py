@@ -1,7 +1,8 @@
 """The loss split by how many features are active, each part but the last in closed form.
 
-Domain: linear hidden layer without a bias, tied or untied, ReLU output, identity target (or abs: x >= 0),
-independent features uniform on (0, high] when on. Elsewhere the terms are not those of the model.
+Domain: linear hidden layer, tied or untied (a hidden bias joins b as b_hidden W_dec^T), ReLU output, identity
+target (or abs: x >= 0), independent features uniform on (0, high] when on. Elsewhere the terms are not
+those of the model.
 """
 
 import numpy as np

@@ -234,7 +234,7 @@ def vulnerability(
     L is the sum loss against the clean x, with a ReLU output unless told otherwise. g_i is the gradient of
     output i before its activation, column i of G (row i if tied); a feature with g_i = 0 is not attacked. The
     orthogonal model has 1. x: (I or 1, B, n); W, W_dec: (I, n, m), linear hidden layer; b, importance:
-    (I, n); a = attack_norm: (I,) or a number. Holds a few (I, B, n) arrays: chunk the rows where that is much.
+    (I, n); a = attack_norm: (I,) or a number. Holds a few (I, B, n) arrays: give few rows at a time.
     Source: after the paper, "Superposition and Adversarial Examples", with the attack best for each row.
     """
     G = gram(W, W_dec)
