@@ -155,11 +155,15 @@ def compose_options(
         with initialize_config_dir(str(shipped), version_base="1.3"):
             composed = _container(compose("config", overrides, return_hydra_config=True))
         choices = composed.pop("hydra")["runtime"]["choices"]
-        return composed, {group: option for group, option in choices.items() if group in CHOICES and option}
+        return composed, {
+            group: name for group, name in choices.items() if group in CHOICES and isinstance(name, str)
+        }
     except yaml.YAMLError as error:
         raise ConfigError(_yaml_message(error)) from error
     except (*_CONFIG_ERRORS, OSError) as error:
-        raise ConfigError(one_line(error)) from error
+        text = one_line(error).replace(" raised while composing config", "").partition(" full_key:")[0]
+        chosen = ", ".join(f"{group}={option}" for group, option in options.items()) or "conf/config.yaml"
+        raise ConfigError(f"{chosen}: {text}: correct that configuration file") from error
 
 
 def load_file(path: Path) -> dict[str, Any]:
@@ -214,7 +218,7 @@ def resolved(container: Mapping[str, Any]) -> dict[str, Any]:
     try:
         plain = OmegaConf.to_container(OmegaConf.create(dict(container)), resolve=True)
     except _CONFIG_ERRORS as error:
-        raise ConfigError(one_line(error)) from error
+        raise ConfigError(f"references lead nowhere ({one_line(error)}): write the value") from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 

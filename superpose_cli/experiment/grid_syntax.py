@@ -32,6 +32,8 @@ def axes_of(grid: Any, request: Request, zips: Sequence[str] = ()) -> tuple[Axis
         axes = _with(axes, key, values)
     for text in zips:
         axes = _zipped(axes, [key.strip() for key in text.split(",")])
+    for axis in axes:
+        _check_distinct(axis)
     return tuple(axes)
 
 
@@ -48,16 +50,16 @@ def _axis(columns: Mapping[str, Sequence[Any]]) -> Axis:
         sizes = ", ".join(f"{key} has {length}" for key, length in lengths.items())
         raise ConfigError(f"zipped axes must be equally long, and {sizes}: add or remove values")
     checked = [[_axis_value(key, value) for value in values] for key, values in columns.items()]
-    rows = tuple(zip(*checked, strict=True))
+    return Axis(keys=tuple(columns), values=tuple(zip(*checked, strict=True)))
+
+
+def _check_distinct(axis: Axis) -> None:
     seen = set()
-    for row in rows:
+    for row in axis.values:
         if row in seen:
-            repeated = ", ".join(f"{key}={shown(value)}" for key, value in zip(columns, row, strict=True))
-            raise ConfigError(
-                f"an axis has {repeated} twice: remove one (train it repeatedly with restarts=N)"
-            )
+            repeated = ", ".join(f"{key}={shown(value)}" for key, value in zip(axis.keys, row, strict=True))
+            raise ConfigError(f"an axis has {repeated} twice: remove one (restarts=N trains a cell N times)")
         seen.add(row)
-    return Axis(keys=tuple(columns), values=rows)
 
 
 def _axis_value(key: str, value: Any) -> Any:

@@ -35,18 +35,29 @@ class ComposedSource:
         self._dirs = config_dirs
         self._files = [search_path(config_dirs)[0] / "config.yaml"]
         self._files += [option_file(group, option, config_dirs) for group, option in options.items()]
-        tree, self._choices = compose_options(options, config_dirs)
-        self._trees = {tuple(self._choices.items()): tree}
+        self._base, self._choices = compose_options(options, config_dirs)
+        self._nodes: dict[tuple[str, str], Any] = {}
         self.name = options.get("experiment", "custom").replace("/", "-")
-        self.grid = tree.get("grid")
+        self.grid = self._base.get("grid")
 
     def container(self, options: Mapping[str, str]) -> dict[str, Any]:
-        choices = self._choices | dict(options)
-        chosen = tuple(choices.items())
-        if chosen not in self._trees:
-            self._files += [option_file(group, option, self._dirs) for group, option in options.items()]
-            self._trees[chosen], _ = compose_options(choices, self._dirs)
-        return {top: deepcopy(node) for top, node in self._trees[chosen].items() if top != "grid"}
+        tree = deepcopy({top: node for top, node in self._base.items() if top != "grid"})
+        for group, option in options.items():
+            if self._choices.get(group) != option:
+                tree[group] = deepcopy(self._node(group, option))
+        return tree
+
+    def _node(self, group: str, option: str) -> Any:
+        """The node of `group` with another option than the base has; Hydra composes it once."""
+        if (group, option) not in self._nodes:
+            self._files.append(option_file(group, option, self._dirs))
+            composed, _ = compose_options({**self._choices, group: option}, self._dirs)
+            if any(composed.get(top) != self._base.get(top) for top in {*composed, *self._base} - {group}):
+                raise ConfigError(
+                    f"{group}={option} changes more than {group}, so it cannot be on an axis: choose it alone"
+                )
+            self._nodes[group, option] = composed.get(group)
+        return self._nodes[group, option]
 
     def explained(self, error: ConfigError) -> ConfigError:
         chosen = [option_file(group, option, self._dirs) for group, option in self._choices.items()]
@@ -99,20 +110,21 @@ def _unused(group: str, node: Mapping[str, Any]) -> set[str]:
     unused: set[str] = set()
     for kind_key, kinds in KIND_FIELDS.items():
         owner, _, leaf = kind_key.partition(".")
-        if owner == group and node.get(leaf) in kinds:
+        kind = str(node.get(leaf))
+        if owner == group and kind in kinds:
             special = {key for keys in kinds.values() for key in keys}
-            unused |= {key.partition(".")[2] for key in special - set(kinds[str(node[leaf])])}
+            unused |= {key.partition(".")[2] for key in special - set(kinds[kind])}
     return unused
 
 
 def _located(error: ConfigError, files: Sequence[Path]) -> ConfigError:
-    """The error with `(FILE:LINE)` where a file has the unknown key that it complains of."""
+    """The error after `FILE:LINE`, where a file has the unknown key that it complains of."""
     unknown = re.match(r"unknown key '([^']*)'", str(error))
     if not unknown:
         return error
-    leaf = re.compile(rf"""\s*['"]?{re.escape(unknown[1].rpartition(".")[2])}['"]?\s*:""")
+    leaf = re.compile(rf"""(^|[\s,{{'".]){re.escape(unknown[1].rpartition(".")[2])}['"]?\s*:""")
     for path in reversed(files):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            if leaf.match(line):
+            if leaf.search(line.partition("#")[0]):
                 return ConfigError(f"{shown(str(path), limit=200)}:{number}: {error}")
     return error

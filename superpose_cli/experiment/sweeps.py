@@ -56,9 +56,7 @@ def arithmetic_range(start: float, stop: float, step: float) -> Sweep:
     first, last, stride = (Decimal(repr(x)) for x in (start, stop, step))
     count = max(0, math.ceil((last - first) / stride))
     if count > MOST_VALUES:
-        raise ConfigError(
-            f"range has {count:,} values and an axis at most {MOST_VALUES:,}: use a larger step"
-        )
+        raise ConfigError(f"range makes more than {MOST_VALUES:,} values: use a larger step")
     number = int if all(isinstance(x, int) for x in (start, stop, step)) else float
     return Sweep(tuple(number(first + i * stride) for i in range(count)))
 
