@@ -22,7 +22,7 @@ from superpose_cli.engines import Choice, choose_engine
 from superpose_cli.engines.memory import free_memory
 from superpose_cli.engines.population import population_refuses
 from superpose_cli.engines.training import SILENT, Interrupted, Progress, Trained, Watch, train_batch
-from superpose_cli.errors import ConfigError
+from superpose_cli.errors import ConfigError, RunError
 from superpose_cli.experiment.axes import Experiment
 from superpose_cli.experiment.compose import dump_experiment
 from superpose_cli.experiment.config import Config, EvaluationMethod
@@ -73,7 +73,7 @@ def run_experiment(
     """
     grid, config, path, choice = _prepare(experiment, out, outputs, fresh)
     stored = _stored(path)
-    if stored is not None:
+    if stored is not None and stored.run_id == run_id(experiment):  # else the store says what differs
         _check_numerics(stored, choice, config, path)
         if stored.status == "complete":
             return RunResult(
@@ -103,6 +103,8 @@ def plan_experiment(
     grid, config, path, choice = _prepare(experiment, out, outputs, fresh)
     engine, stored = choice.engine, _stored(path)
     if stored is not None:
+        if stored.run_id != run_id(experiment):
+            raise RunError(f"{path} holds the run {stored.run_id} of another experiment: choose another --out")
         _check_numerics(stored, choice, config, path)
     check_sizes(grid, engine, path)
     memory = int(free_memory(engine.device) * config.engine.memory_fraction)

@@ -125,6 +125,8 @@ def test_another_experiment_is_not_written_into_a_run() -> None:
     result = superpose("sweep --out here seed=1 " + GRID, exit_code=2)
     assert result.stderr.startswith("superpose: error: ")
     assert "seed" in result.stderr
+    planned = superpose("plan --out here seed=1 " + GRID, exit_code=2)
+    assert "another experiment" in planned.stderr
 
 
 def test_plot_draws_the_default_and_the_named_plots() -> None:
