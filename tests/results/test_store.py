@@ -122,6 +122,9 @@ def test_a_shard_is_on_the_disk_before_it_counts(run: Path, monkeypatch: pytest.
         store.commit(1, **tables(4))
     assert events[:3] == ["flush file"] * 3
     assert events[3:] == [f"{action} {table}.parquet" for table in TABLES for action in ("rename", "flush")]
+    events.clear()
+    store.update(status="complete")
+    assert events == ["flush file", "rename run", "flush run"]
 
 
 CRASH = """
