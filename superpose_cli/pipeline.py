@@ -104,7 +104,7 @@ def plan_experiment(
     engine, stored = choice.engine, _stored(path)
     if stored is not None:
         if stored.run_id != run_id(experiment):
-            raise RunError(f"{path} holds the run {stored.run_id} of another experiment: choose another --out")
+            raise RunError(f"{path} holds run {stored.run_id} of another experiment: choose another --out")
         _check_numerics(stored, choice, config, path)
     check_sizes(grid, engine, path)
     memory = int(free_memory(engine.device) * config.engine.memory_fraction)

@@ -18,7 +18,7 @@ ORDER = (
     "engines",
     "results",
     "plots",
-    "sizing",
+    "planning",
     "pipeline",
     "cli",
     "__main__",

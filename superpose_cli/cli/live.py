@@ -31,10 +31,9 @@ class Pace:
     def describe(self, instances: float, loss: float, instance_steps: int) -> str:
         """`384/3,200 instances  1.2M steps  loss 0.0123  850k steps/s  2:10 left`."""
         seconds = max(time.monotonic() - self.started_at, 1e-9)
-        parts = [
-            f"{int(self.stored + instances):,}/{self.total:,} instances",
-            f"{short(instance_steps)} steps",
-        ]
+        done = int(self.stored + instances)
+        counts = f"{done:,}/{self.total:,}" if self.total < 100_000 else f"{short(done)}/{short(self.total)}"
+        parts = [f"{counts} instances", f"{short(instance_steps)} steps"]
         if math.isfinite(loss):
             parts.append(f"loss {loss:.3g}")
         parts.append(f"{short(instance_steps / seconds)} steps/s")

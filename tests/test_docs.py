@@ -1,0 +1,97 @@
+"""The README keeps its word: its commands parse, its targets, files and Python exist."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from typer.testing import CliRunner
+
+from superpose_cli.cli.app import app
+from superpose_cli.experiment.axes import Experiment
+from superpose_cli.experiment.grid import Grid
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = sorted(
+    {
+        line.partition("#")[0].strip()
+        for language, block in BLOCKS
+        if language == "sh"
+        for line in block.splitlines()
+        if line.startswith("superpose ")
+    }
+    | {
+        " ".join(text.split())
+        for text in re.findall(r"`(superpose (?:sweep|train|plan) [^`\[]*=[^`]*)`", README)
+    }
+)
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with the README's example of an experiment in my/."""
+    monkeypatch.chdir(tmp_path)
+    experiment = next(block for language, block in BLOCKS if language == "yaml")
+    (tmp_path / "my" / "experiment").mkdir(parents=True)
+    (tmp_path / "my" / "experiment" / "pairs.yaml").write_text(experiment)
+    return tmp_path
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(COMMANDS) >= 5
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.split()[1] in ("train", "sweep", "plan")])
+def test_a_training_command_makes_a_grid(
+    command: str, newcomer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grids = []
+
+    def gathered(experiment: Experiment, **_: object) -> NoReturn:
+        grids.append(Grid(experiment))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("superpose_cli.pipeline.run_experiment", gathered)
+    result = CliRunner().invoke(app, shlex.split(command)[1:])
+    assert (result.exit_code, len(grids)) == (130, 1), result.output
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.split()[1] in ("plot", "show")])
+def test_a_looking_command_parses(command: str, newcomer: Path) -> None:
+    result = CliRunner().invoke(app, shlex.split(command)[1:])
+    assert (result.exit_code, result.stderr.partition(" 'mine'")[0]) == (
+        2,
+        "superpose: error: there is no run",
+    )
+
+
+@pytest.mark.parametrize("command", ["train", "sweep", "plan", "plot", "show", "list"])
+def test_every_command_is_documented(command: str) -> None:
+    assert f"`superpose {command} " in README
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in set(re.findall(r"\bmake ([a-z-]+)", README)):
+        assert re.search(rf"^{target}:.* ## ", makefile, re.MULTILINE), target
+
+
+def test_named_files_and_columns_exist() -> None:
+    for name in re.findall(r"superpose_cli/[a-z_/]+\.py|conf/[a-z_/]*", README):
+        assert (ROOT / name).exists(), name
+
+
+def test_python_examples_run(newcomer: Path) -> None:
+    """With a sweep of the documented shape, shortened."""
+    sweep = next(c for c in COMMANDS if "--out mine" in c)
+    short = ["train.steps=3", "evaluation.n_rows=256", "train.n_batch=16", "--quiet"]
+    assert CliRunner().invoke(app, [*shlex.split(sweep)[1:], *short]).exit_code == 0
+    blocks = [block for language, block in BLOCKS if language == "python"]
+    assert len(blocks) == 2
+    short_run = blocks[1].replace('"restarts=16"', ", ".join(f'"{word}"' for word in short[:3]))
+    assert short_run != blocks[1]
+    for block in (blocks[0], short_run):
+        exec(compile(block, "README.md", "exec"), {})
