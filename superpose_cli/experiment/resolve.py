@@ -193,7 +193,7 @@ def _put_lists(vectors: F64, leaf: Leaf, codes: Codes, features: I64) -> None:
         vectors[rows] = np.array([leaf.values[code] for code in distinct], np.float64)[which][:, features]
 
 
-@lru_cache(maxsize=2**16)
+@lru_cache(maxsize=2**18)
 def inverse_power(base: int, power: float) -> float:
     """base^-power: 30 decimal digits, rounded once to a double; the same bits on every machine."""
     return float(_DECIMAL.power(Decimal(base), -Decimal(power)))
