@@ -193,10 +193,18 @@ def _put_lists(vectors: F64, leaf: Leaf, codes: Codes, features: I64) -> None:
         vectors[rows] = np.array([leaf.values[code] for code in distinct], np.float64)[which][:, features]
 
 
-@lru_cache(maxsize=2**18)
 def inverse_power(base: int, power: float) -> float:
-    """base^-power: 30 decimal digits, rounded once to a double; the same bits on every machine."""
-    return float(_DECIMAL.power(Decimal(base), -Decimal(power)))
+    """base^-power from 30 decimal digits, rounded once to a double; the same bits on every machine."""
+    return float(_inverse_power(base, power))
+
+
+@lru_cache(maxsize=2**18)
+def _inverse_power(base: int, power: float) -> Decimal:
+    """Decimal powers are slow, so only primes take one; other bases multiply those of their factors."""
+    factor = next((d for d in range(2, math.isqrt(base) + 1) if base % d == 0), base)
+    if factor == base:
+        return _DECIMAL.power(Decimal(base), -Decimal(power))
+    return _DECIMAL.multiply(_inverse_power(factor, power), _inverse_power(base // factor, power))
 
 
 def _init_std(leaves: Leaves, codes: Codes, kind: str, n: int, m: int) -> F64:
