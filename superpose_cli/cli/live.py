@@ -88,7 +88,7 @@ class Bar(Lines):
         self.progress = Progress(
             BarColumn(bar_width=None), TextColumn("{task.description}"), console=console, expand=True
         )
-        self.task = self.progress.add_task("", total=None)
+        self.task = self.progress.add_task("starting", total=None)
 
     def started(self, n_instances: int, n_stored: int, engine: str, reason: str) -> None:
         super().started(n_instances, n_stored, engine, reason)
