@@ -109,9 +109,11 @@ def keep_between(x, words, first, last):
 
 @compiled()
 def take_above(x, other, words, last):
-    """Set x to `other` where the word (uint32) is above `last` (int64, from -1)."""
+    """Set x to `other` where the word is above `last`."""
+    bound = np.uint32(last)
     for r in range(BLOCK_ROWS):
-        x[r] = other[r] if np.int64(words[r]) > last else x[r]
+        below, above = x[r], other[r]  # loaded before the choice, or LLVM makes it a branch
+        x[r] = above if words[r] > bound else below
 
 
 @compiled()
@@ -124,23 +126,23 @@ def keep_chosen(x, words, chosen, k, left):
 
 
 @compiled()
-def fill_independent(x, draw, key, block, last, scale, top, words):
-    """A row block of one instance, feature-major: x is float32 (n, 128); `last`, `scale` and `top` are its
-    rows of `sampling.Bounds`. Scratch: words, uint32 (128,)."""
+def fill_independent(x, row, draw, key, block, last, scale, top, words):
+    """A row block of one instance, feature-major: 128 columns of x (n, ...) from column `row`; `last`,
+    `scale` and `top` are the instance's rows of `sampling.Bounds`. Scratch: words, uint32 (128,)."""
     for i in range(len(x)):
-        column = x[i]
+        column = x[i, row : row + BLOCK_ROWS]
         fill_words(words, key, draw.stream, draw.step, block, i)
         fill_values(column, words, draw.value, draw.signed, scale[i], top[i])
         keep_at_most(column, words, last[i])
 
 
 @compiled()
-def fill_exactly_k(x, draw, key, block, set_scale, set_top, words, set_words, chosen):
+def fill_exactly_k(x, row, draw, key, block, set_scale, set_top, words, set_words, chosen):
     """As `fill_independent`, for exactly k features on. Scratch besides: chosen, int64 (128,)."""
     for r in range(BLOCK_ROWS):
         chosen[r] = 0
     for i in range(len(x)):
-        column = x[i]
+        column = x[i, row : row + BLOCK_ROWS]
         fill_words(words, key, draw.stream, draw.step, block, i)
         fill_words(set_words, key, draw.set_stream, draw.step, block, i)
         fill_values(column, words, draw.value, draw.signed, set_scale, set_top)
@@ -148,12 +150,12 @@ def fill_exactly_k(x, draw, key, block, set_scale, set_top, words, set_words, ch
 
 
 @compiled()
-def fill_anticorrelated(x, draw, key, block, last, set_scale, set_top, words, set_words):
+def fill_anticorrelated(x, row, draw, key, block, last, set_scale, set_top, words, set_words):
     """As `fill_independent`, for sets with at most one feature on."""
     for first in range(0, len(x), draw.set_size):
         fill_words(set_words, key, draw.set_stream, draw.step, block, first // draw.set_size)
         for i in range(first, min(first + draw.set_size, len(x))):
-            column, low = x[i], (i - first) * (last[i] + 1)
+            column, low = x[i, row : row + BLOCK_ROWS], (i - first) * (last[i] + 1)
             fill_words(words, key, draw.stream, draw.step, block, i)
             fill_values(column, words, draw.value, draw.signed, set_scale, set_top)
             keep_between(column, set_words, low, low + last[i])
@@ -161,14 +163,14 @@ def fill_anticorrelated(x, draw, key, block, last, set_scale, set_top, words, se
 
 @compiled()
 def fill_correlated(
-    x, draw, key, block, last, scale, top, set_scale, set_top, last_coin, words, set_words, coins, own
+    x, row, draw, key, block, last, scale, top, set_scale, set_top, last_coin, words, set_words, coins, own
 ):
     """As `fill_independent`, for sets that go together. Scratch besides: coins and own (float32), (128,)."""
     n_sets = -(-len(x) // draw.set_size)
     for first in range(0, len(x), draw.set_size):
         fill_words(set_words, key, draw.set_stream, draw.step, block, first // draw.set_size)
         for i in range(first, min(first + draw.set_size, len(x))):
-            column = x[i]
+            column = x[i, row : row + BLOCK_ROWS]
             fill_words(words, key, draw.stream, draw.step, block, i)
             fill_values(column, words, draw.value, draw.signed, set_scale, set_top)
             keep_at_most(column, set_words, last[i])
@@ -187,43 +189,40 @@ def transpose_into(rows, x):
             rows[r, i] = x[i, r]
 
 
+@compiled()
+def fill_block(x, row, draw, key, block, bounds, i, words, own, chosen):
+    """Row block `block` of instance i's draw into x (n, ...), 128 columns from column `row`.
+
+    Scratch: words, uint32 (3, 128); own, float32 (128,); chosen, int64 (128,).
+    """
+    last, scale, top = bounds.last[i], bounds.scale[i], bounds.top[i]
+    set_scale, set_top, last_coin = bounds.set_scale[i, 0], bounds.set_top, bounds.last_coin[i]
+    word, shared, coin = words[0], words[1], words[2]
+    if draw.kind == EXACTLY_K:
+        fill_exactly_k(x, row, draw, key, block, set_scale, set_top, word, shared, chosen)
+    elif draw.kind == ANTICORRELATED:
+        fill_anticorrelated(x, row, draw, key, block, last, set_scale, set_top, word, shared)
+    elif draw.kind == CORRELATED and last_coin != NEVER:
+        fill_correlated(
+            x, row, draw, key, block, last, scale, top, set_scale, set_top, last_coin, word, shared, coin, own
+        )
+    else:
+        fill_independent(x, row, draw, key, block, last, scale, top, word)
+
+
 @compiled(parallel=True)
 def _fill(out, draw, key, first_block, bounds):
     n_instances, n_rows, n = out.shape
     n_tasks = -(-n_rows // TASK_ROWS)
     for task in numba.prange(n_instances * n_tasks):
         i, start = task // n_tasks, TASK_ROWS * (task % n_tasks)
-        own_key, last, scale, top = key[i % len(key)], bounds.last[i], bounds.scale[i], bounds.top[i]
-        set_scale, set_top, last_coin = bounds.set_scale[i, 0], bounds.set_top, bounds.last_coin[i]
-        word_blocks = np.empty((3, BLOCK_ROWS), np.uint32)
-        words, shared, coins = word_blocks[0], word_blocks[1], word_blocks[2]
+        own_key = key[i % len(key)]
+        words = np.empty((3, BLOCK_ROWS), np.uint32)
         own, chosen = np.empty(BLOCK_ROWS, np.float32), np.empty(BLOCK_ROWS, np.int64)
         x = np.empty((n, BLOCK_ROWS), np.float32)
         for row in range(start, min(start + TASK_ROWS, n_rows), BLOCK_ROWS):
             block = first_block + row // BLOCK_ROWS
-            if draw.kind == EXACTLY_K:
-                fill_exactly_k(x, draw, own_key, block, set_scale, set_top, words, shared, chosen)
-            elif draw.kind == ANTICORRELATED:
-                fill_anticorrelated(x, draw, own_key, block, last, set_scale, set_top, words, shared)
-            elif draw.kind == CORRELATED and last_coin != NEVER:
-                fill_correlated(
-                    x,
-                    draw,
-                    own_key,
-                    block,
-                    last,
-                    scale,
-                    top,
-                    set_scale,
-                    set_top,
-                    last_coin,
-                    words,
-                    shared,
-                    coins,
-                    own,
-                )
-            else:
-                fill_independent(x, draw, own_key, block, last, scale, top, words)
+            fill_block(x, 0, draw, own_key, block, bounds, i, words, own, chosen)
             transpose_into(out[i, row : row + BLOCK_ROWS], x)
 
 

@@ -23,7 +23,7 @@ TAIL = (
 
 
 def standard_normal(words: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """The normal quantile of u = (word + 0.5) 2^-32, relative error under 1e-6, for words of any shape.
+    """The normal quantile of u = (word + 0.5) 2^-32, relative error under 2e-7, for words of any shape.
 
     Only + - * / and sqrt of float64, which IEEE 754 fixes to the bit, and an integer logarithm.
     """
