@@ -1,0 +1,235 @@
+"""`dims`: dimensions per feature, D* = m / ||W||_F^2, and each feature's own share of a dimension, D_i."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from superpose_cli.plots.cells import Coordinate, Lines, over_one_axis
+from superpose_cli.plots.curves import line_colours, set_horizontal, spread_labels
+from superpose_cli.plots.panels import write_note
+from superpose_cli.plots.stored import best_cells, best_features, refuse
+from superpose_cli.plots.style import Style
+from superpose_cli.plots.words import (
+    Words,
+    counted,
+    listed,
+    note_sentence,
+    number,
+    sentence,
+    share,
+    shown_restart,
+    span,
+)
+from superpose_cli.results.run import Run
+from superpose_cli.toy_model.metrics import represented
+from superpose_cli.toy_model.theory import FRACTION_LINES
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+
+MOST_LINES = 6
+_GOLDEN = 0.6180339887498949
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dims:
+    """What `dims` draws."""
+
+    lines: Lines
+    dims_per_feature: F64
+    """(lines, x): D* of the best restart; NaN where there is none."""
+    at: tuple[I64, ...]
+    """Per line, (points,): index along x of each represented feature."""
+    dimensionality: tuple[F64, ...]
+    """Per line, (points,): its D_i."""
+    n_ignored: int
+    """Features left out of the scatter because they are not represented."""
+    restarts: int
+
+
+def select(run: Run) -> Dims:
+    """The best restart of each cell; RunError where no feature of the run is represented."""
+    lines = over_one_axis(run, most_lines=MOST_LINES)
+    best = best_cells(run, ["dims_per_feature", "status"])
+    stars = np.full(run.n_cells + 1, np.nan)  # the last entry is for blanks, cell -1
+    stars[best["cell"]] = np.where(best["status"] == "diverged", np.nan, best["dims_per_feature"])
+    stars[~np.isfinite(stars)] = np.nan
+    rows = best_features(run, ["norm", "dimensionality"], lines.cells[lines.cells >= 0])
+    seen = represented(rows["norm"])
+    if not seen.any():
+        refuse("dims", run, "no feature is represented in any cell", "train longer, or with other settings")
+    along = np.full((len(lines.cells), run.n_cells + 1), -1)
+    for row, cells in zip(along, lines.cells, strict=True):
+        row[cells] = np.arange(len(cells))
+        row[-1] = -1
+    at, points = [], []
+    for row in along:
+        here = seen & (row[rows["cell"]] >= 0)
+        at.append(row[rows["cell"][here]])
+        points.append(rows["dimensionality"][here].astype(np.float64))
+    return Dims(
+        lines=lines,
+        dims_per_feature=stars[lines.cells],
+        at=tuple(at),
+        dimensionality=tuple(points),
+        n_ignored=int((~seen).sum()),
+        restarts=run.restarts,
+    )
+
+
+def draw(data: Dims, style: Style, title: str) -> Figure:
+    """D* above, the scatter of D_i below, over one shared axis."""
+    x = data.lines.x
+    wide = style.double * 0.78 if len(x) > 1 else style.single * 1.2
+    figure = style.figure(wide, style.single * 1.35, title)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2.1])
+    colours = [style.dedicated] if len(data.at) == 1 else line_colours(len(data.at), style)
+    lone = len(data.at) == 1
+    for i, (stars, label, colour) in enumerate(
+        zip(data.dims_per_feature, data.lines.labels, colours, strict=True)
+    ):
+        top.plot(x.positions, stars, "o-", ms=2.6 * style.line, color=colour, label=label, zorder=3)
+        bottom.scatter(
+            jittered(x, data.at[i]), data.dimensionality[i], s=5 * style.line**2, lw=0, color=colour,
+            alpha=opacity(len(data.at[i]) / len(x)), zorder=3, rasterized=len(data.at[i]) > 3000,
+        )  # fmt: skip
+    if not lone:
+        top.legend(ncols=1, loc="upper left", bbox_to_anchor=(1.01, 1.05), borderaxespad=0)
+    height = float(np.nanmax(data.dims_per_feature, initial=1.0))
+    top.set(ylabel="dimensions per feature\nD* = m / ‖W‖$_F^2$", ylim=(0, min(2.0, height) * 1.08))
+    bottom.set(ylabel="share of a dimension $D_i$", ylim=(0, 1.05))
+    sticky = [(fraction, name) for fraction, name in FRACTION_LINES if fraction in (1, Fraction(1, 2))]
+    _fraction_lines(top, sticky, 0.3, style, named=lone)
+    _fraction_lines(bottom, FRACTION_LINES, 0.045, style, named=True)
+    set_horizontal(bottom, x)
+    top.tick_params(labelbottom=False)
+    write_note(figure, data.lines.note, style)
+    return figure
+
+
+def words(data: Dims) -> Words:
+    """Where D* sticks, and on which fractions the features lie."""
+    points = np.concatenate(data.dimensionality)
+    lines = [
+        _tell_line(data.lines.x, label, stars, at, own)
+        for label, stars, at, own in zip(
+            data.lines.labels, data.dims_per_feature, data.at, data.dimensionality, strict=True
+        )
+    ]
+    return Words(
+        title=_title(data.dims_per_feature),
+        paragraphs=(
+            f"{shown_restart(data.restarts)} " + " ".join(lines),
+            f"Of {counted(len(points), 'represented feature')} (‖W_i‖² > 0.25; the other {data.n_ignored} "
+            f"are left out), these lie on the fractions, within 0.005: {_tell_fractions(points)}."
+            + note_sentence(data.lines.note),
+        ),
+        reading=(
+            "Above: D* = m / ‖W‖_F², about the number of hidden dimensions for each represented feature; 1 "
+            "is a dimension each, 1/2 two features a dimension. Below: a dot is one represented feature and "
+            "its own share D_i = ‖W_i‖² / Σ_j (Ŵ_i · W_j)², jittered sideways inside its cell; the labelled "
+            "lines are the shares in regular arrangements."
+        ),
+        source="“The Geometry of Superposition”: uniform superposition above, feature dimensionality below.",
+    )
+
+
+def on_fraction(points: F64, fraction: Fraction) -> tuple[int, bool]:
+    """How many points lie within 0.005 of a fraction, and whether they form a line there.
+
+    A line: at least 10, and at least twice as many as 0.0125 to either side, in windows of the same width.
+    """
+
+    def count(centre: float) -> int:
+        return int((np.abs(points - centre) <= 0.005 + 1e-9).sum())
+
+    here = count(float(fraction))
+    beside = max(count(float(fraction) - 0.0125), count(float(fraction) + 0.0125))
+    return here, here >= 10 and here >= 2 * beside
+
+
+def jittered(x: Coordinate, at: I64) -> F64:
+    """Positions of the points, spread inside their cell's share of the axis, the same at every call."""
+    if len(x) == 1:
+        low, high = -0.12, 0.12
+    else:
+        shown = np.log(x.positions) if x.log else x.positions
+        low, high = -0.32 * np.diff(shown).min(), 0.32 * np.diff(shown).min()
+    offset = low + (high - low) * ((np.arange(len(at)) * _GOLDEN) % 1)
+    return x.positions[at] * np.exp(offset) if x.log else x.positions[at] + offset
+
+
+def opacity(points_a_cell: float) -> float:
+    """Fainter dots where there are more of them."""
+    return float(np.clip(6 / max(points_a_cell, 1) ** 0.75, 0.12, 0.8))
+
+
+def _fraction_lines(
+    ax: Axes,
+    lines: tuple[tuple[Fraction, str], ...] | list[tuple[Fraction, str]],
+    gap: float,
+    style: Style,
+    *,
+    named: bool,
+) -> None:
+    """Horizontal lines with their labels at the right, moved apart where they crowd."""
+    values = [float(fraction) for fraction, _ in lines]
+    across = ax.get_yaxis_transform()
+    for value, at, (fraction, name) in zip(values, spread_labels(values, gap), lines, strict=True):
+        ax.axhline(value, color=style.muted, lw=0.5 * style.line, alpha=0.7, zorder=1)
+        if named:
+            ax.plot(
+                [1.0, 1.012, 1.02], [value, at, at], color=style.muted, lw=0.5 * style.line,
+                transform=across, clip_on=False,
+            )  # fmt: skip
+            ax.text(
+                1.026, at, f"{fraction}  {name}", va="center", fontsize=style.small,
+                color=style.muted, transform=across,
+            )  # fmt: skip
+
+
+def _tell_line(x: Coordinate, label: str, stars: F64, at: I64, own: F64) -> str:
+    """D* along one line, and the features while it sticks at 1/2."""
+    there = np.flatnonzero(np.isfinite(stars))
+    head = f"{sentence(label)}: " if label else ""
+    if len(there) < 2:
+        return (
+            f"{head}D* is {span(stars[there])} and D_i {span(own)}."
+            if len(there)
+            else f"{head}nothing is stored."
+        )
+    text = (
+        f"{head}D* goes from {number(float(stars[there[0]]))} at {x.inline[there[0]]} to "
+        f"{number(float(stars[there[-1]]))} at {x.inline[there[-1]]}."
+    )
+    sticky = np.flatnonzero((stars >= 0.48) & (stars <= 0.54))
+    if not len(sticky):
+        return f"{text} It is nowhere within 0.48 to 0.54, the sticky stretch at 1/2."
+    inside = own[np.isin(at, sticky)]
+    near = int(((inside >= 0.48) & (inside <= 0.52)).sum())
+    place = listed([x.inline[k] for k in sorted({int(sticky[0]), int(sticky[-1])})])
+    return (
+        f"{text} It stays within 0.48 to 0.54 in {counted(len(sticky), 'cell')} ({place}), where "
+        f"{share(near, len(inside))} of the represented features have D_i within 0.48 to 0.52."
+    )
+
+
+def _tell_fractions(points: F64) -> str:
+    told = []
+    for fraction, name in FRACTION_LINES:
+        count, line = on_fraction(points, fraction)
+        told.append(f"{fraction} ({name}) {count}{', a line' if line else ''}")
+    return listed(told)
+
+
+def _title(stars: F64) -> str:
+    finite = stars[np.isfinite(stars)]
+    if len(finite) < 2:
+        return f"Dimensions per feature: D* = {span(finite)}" if len(finite) else "Dimensions per feature"
+    return (
+        f"Dimensions per feature: D* from {number(float(finite.max()))} down to {number(float(finite.min()))}"
+    )

@@ -1,0 +1,166 @@
+"""The plots by name, and drawing some of them into a run's folder."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from superpose_cli.errors import ConfigError
+from superpose_cli.plots import arrows, dims, history, matrices, norms, phase, spectrum, success
+from superpose_cli.plots.stored import Lacks
+from superpose_cli.plots.style import FORMATS, Style, replacing, save_figure
+from superpose_cli.plots.words import Words
+from superpose_cli.results.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plotted:
+    """A figure and its text."""
+
+    figure: Figure
+    words: Words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """A way to show a run: select arrays from it, draw them, tell them."""
+
+    name: str
+    description: str
+    needs: str
+    """What a run must have."""
+    select: Callable[[Run], Any]
+    """The run's data for this plot; RunError where it lacks something."""
+    draw: Callable[[Any, Style, str], Figure]
+    """The selected data as a figure with a title; nothing else goes in."""
+    words: Callable[[Any], Words]
+
+    def __call__(self, run: Run, style: Style) -> Plotted:
+        """Figure and text; RunError where the run lacks what the plot needs."""
+        data = self.select(run)
+        words = self.words(data)
+        with style.active():
+            return Plotted(figure=self.draw(data, style, words.title), words=words)
+
+
+PLOTS = {
+    plot.name: plot
+    for plot in (
+        Plot(
+            name="arrows",
+            description="rows of W as arrows in the plane, a panel for each cell",
+            needs="n_hidden = 2",
+            select=arrows.select,
+            draw=arrows.draw,
+            words=arrows.words,
+        ),
+        Plot(
+            name="wtw",
+            description="W^T W and the bias, a panel for each cell",
+            needs="any run",
+            select=matrices.select,
+            draw=matrices.draw,
+            words=matrices.words,
+        ),
+        Plot(
+            name="norms",
+            description="bars of ||W_i|| coloured by interference, a panel for each cell",
+            needs="any run",
+            select=norms.select,
+            draw=norms.draw,
+            words=norms.words,
+        ),
+        Plot(
+            name="dims",
+            description="dimensions per feature, D* and D_i, against 1/(1-S), with the fraction lines",
+            needs="a represented feature",
+            select=dims.select,
+            draw=dims.draw,
+            words=dims.words,
+        ),
+        Plot(
+            name="phase",
+            description="what becomes of an extra feature, trained beside theory",
+            needs="axes feature_probability and last_importance; n=2 m=1 or n=3 m=2",
+            select=phase.select,
+            draw=phase.draw,
+            words=phase.words,
+        ),
+        Plot(
+            name="success",
+            description="share of the restarts that reach the best, over the grid",
+            needs="restarts >= 2",
+            select=success.select,
+            draw=success.draw,
+            words=success.words,
+        ),
+        Plot(
+            name="history",
+            description="loss during training, a line for each cell",
+            needs="a recorded history",
+            select=history.select,
+            draw=history.draw,
+            words=history.words,
+        ),
+        Plot(
+            name="spectrum",
+            description="singular values of W, variances of h, and effective ranks",
+            needs="any run",
+            select=spectrum.select,
+            draw=spectrum.draw,
+            words=spectrum.words,
+        ),
+    )
+}
+
+
+def find_plot(name: str) -> Plot:
+    """The plot called `name`; ConfigError names those there are."""
+    if name not in PLOTS:
+        raise ConfigError(f"there is no plot {name!r}: use one of {', '.join(PLOTS)}")
+    return PLOTS[name]
+
+
+def default_names(run: Run) -> list[str]:
+    """The experiment's own list, or else every plot that the run has what it needs for."""
+    return list(run.manifest.plots) or [plot.name for plot in PLOTS.values() if _can_show(plot, run)]
+
+
+def draw(
+    run: Run,
+    names: Sequence[str],
+    style: Style,
+    formats: Sequence[str] = ("png",),
+    folder: Path | None = None,
+) -> list[Path]:
+    """Draw plots and write NAME.FORMAT and NAME.md into `folder` (default: the run's figures/).
+
+    Returns the figures' paths. All names, formats and needs are checked before anything is written:
+    ConfigError for an unknown name or format, RunError where the run lacks what a plot needs.
+    """
+    if unknown := [extension for extension in formats if extension not in FORMATS]:
+        raise ConfigError(f"figures are not written as {unknown[0]!r}: use one of {', '.join(FORMATS)}")
+    ready = [(plot, plot.select(run)) for plot in map(find_plot, names)]
+    folder = run.path / "figures" if folder is None else folder
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for plot, data in ready:
+        words = plot.words(data)
+        with style.active():
+            figure = plot.draw(data, style, words.title)
+        for extension in formats:
+            paths.append(folder / f"{plot.name}.{extension}")
+            save_figure(figure, paths[-1], style)
+        with replacing(folder / f"{plot.name}.md") as draft:
+            draft.write_text(words.markdown(), encoding="utf-8")
+    return paths
+
+
+def _can_show(plot: Plot, run: Run) -> bool:
+    try:
+        plot.select(run)
+    except Lacks:
+        return False
+    return True

@@ -1,0 +1,190 @@
+"""`success`: how many restarts reach the best solution found."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from superpose_cli.plots.cells import Coordinate, Lines, coordinates, over_one_axis
+from superpose_cli.plots.curves import edges, line_colours, set_horizontal, set_scale
+from superpose_cli.plots.panels import colour_bar, write_note
+from superpose_cli.plots.stored import refuse
+from superpose_cli.plots.style import Style
+from superpose_cli.plots.words import Words, counted, note_sentence, number, share
+from superpose_cli.results.run import Run
+from superpose_cli.toy_model.metrics import best_restart, success_fraction
+
+F64 = npt.NDArray[np.float64]
+
+TOLERANCE = 1.10
+"""A restart succeeds if its objective is at most this times the best one's of its cell."""
+MOST_LINES = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Success:
+    """What `success` draws: a map if there is a `y`, else lines, or the restarts of the only cell."""
+
+    lines: Lines
+    y: Coordinate | None
+    """The second of two axes; its positions are the rows of `fraction`, ascending."""
+    fraction: F64
+    """(lines, x): share of the restarts that succeed; NaN where nothing is stored."""
+    ratio: F64
+    """Objective / the cell's best, of every stored restart that did not diverge, ascending."""
+    n_diverged: int
+    restarts: int
+
+
+def select(run: Run) -> Success:
+    """All restarts; RunError where each cell has only one."""
+    if run.restarts < 2:
+        refuse("success", run, "each cell was trained once", "train with restarts=8 or more")
+    axes = coordinates(run)
+    lines = over_one_axis(run, most_lines=None if len(axes) == 2 else MOST_LINES)
+    rows = run.instances(columns=["cell", "objective", "status"])
+    cell, objective = rows["cell"].to_numpy(), rows["objective"].to_numpy(dtype=np.float64)
+    diverged = (rows["status"] == "diverged").to_numpy()
+    fraction, best = np.full(run.n_cells, np.nan), np.full(run.n_cells, np.nan)
+    fraction[np.unique(cell)] = success_fraction(objective, cell, diverged, TOLERANCE)
+    best[np.unique(cell)] = objective[best_restart(objective, cell, diverged)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = (objective / best[cell])[~diverged]
+    shown, y = np.where(lines.cells >= 0, fraction[lines.cells], np.nan), None
+    if len(axes) == 2:
+        y = next(axis for axis in axes if axis.name != lines.x.name)
+        order = np.argsort(y.positions, kind="stable")
+        y, shown = y[order], shown[order]
+    return Success(
+        lines=lines,
+        y=y,
+        fraction=shown,
+        ratio=np.sort(ratio[np.isfinite(ratio)]),
+        n_diverged=int(diverged.sum()),
+        restarts=run.restarts,
+    )
+
+
+def draw(data: Success, style: Style, title: str) -> Figure:
+    """The share of successful restarts over the grid, 0 to 1."""
+    if data.y is not None:
+        figure = _draw_map(data, data.y, style, title)
+    elif data.fraction.size == 1:
+        figure = _draw_cell(data, style, title)
+    else:
+        figure = _draw_lines(data, style, title)
+    write_note(figure, data.lines.note, style)
+    return figure
+
+
+def words(data: Success) -> Words:
+    """How reliable one training is, and where it is least so."""
+    there = data.fraction[np.isfinite(data.fraction)]
+    n_good = int((data.ratio <= TOLERANCE).sum())
+    total = len(data.ratio) + data.n_diverged
+    text = (
+        f"A restart succeeds if its objective is at most {number(TOLERANCE)} times the best one of its cell. "
+        f"{share(n_good, total)} of the restarts do"
+    )
+    if data.fraction.size == 1:
+        text += f"; the median restart is at {number(float(np.median(data.ratio)))} times the best."
+    else:
+        line, k = np.unravel_index(int(np.nanargmin(data.fraction)), data.fraction.shape)
+        label = data.y.inline[line] if data.y else data.lines.labels[line]
+        place = ", ".join(filter(None, (data.lines.x.inline[k], label)))
+        hard = int((there < 0.5).sum())
+        text += (
+            f". The hardest cell is {place}: {number(100 * float(there.min()))} %. In "
+            f"{share(hard, len(there))} of the shown cells fewer than half succeed."
+        )
+    chance = float(there.min())
+    if 0 < chance < 1:
+        needed = int(np.ceil(np.log(0.01) / np.log(1 - chance)))
+        text += f" At that rate {counted(needed, 'restart')} find such a solution with 99 % probability."
+    lost = (
+        f" {counted(data.n_diverged, 'restart')} diverged and count as failures." if data.n_diverged else ""
+    )
+    return Words(
+        title=f"How many of {data.restarts} restarts reach the best",
+        paragraphs=(text + lost + note_sentence(data.lines.note),),
+        reading=(
+            "The share of the restarts of a cell whose objective is within 10 % of the best one's. Solutions "
+            "of one class differ by up to 5 %, the next class by far more, so this counts the restarts that "
+            "found the best class known; it cannot see a better one that none found."
+        ),
+        source=(
+            "Not a figure of the paper, whose authors train many models a point and keep the one of lowest "
+            "loss, as the other plots do."
+        ),
+    )
+
+
+def _draw_map(data: Success, y: Coordinate, style: Style, title: str) -> Figure:
+    x = data.lines.x
+    height = style.single * min(1.0, 0.5 + 0.06 * len(y))
+    figure = style.figure(style.single * 1.25, height, title)
+    ax = figure.subplots()
+    scale = Normalize(0, 1)
+    ax.pcolormesh(
+        edges(x),
+        edges(y),
+        np.ma.masked_invalid(data.fraction),
+        cmap=style.ordered,
+        norm=scale,
+        rasterized=True,
+    )
+    set_horizontal(ax, x)
+    set_scale(ax, y, "y")
+    ax.set_ylabel(y.label)
+    if y.named:
+        ax.invert_yaxis()
+    if max(data.fraction.shape) <= 10:
+        for (i, k), value in np.ndenumerate(data.fraction):
+            if np.isfinite(value):
+                colour = style.background if value > 0.4 else style.ink
+                ax.text(
+                    float(x.positions[k]), float(y.positions[i]), f"{value:.2f}", color=colour,
+                    ha="center", va="center", fontsize=style.small,
+                )  # fmt: skip
+    colour_bar(figure, ScalarMappable(scale, style.ordered), [ax], style, label=_label())
+    return figure
+
+
+def _draw_lines(data: Success, style: Style, title: str) -> Figure:
+    x = data.lines.x
+    figure = style.figure(style.single * 1.25, style.single * 0.7, title)
+    ax = figure.subplots()
+    for values, label, colour in zip(
+        data.fraction, data.lines.labels, line_colours(len(data.fraction), style), strict=True
+    ):
+        ax.plot(x.positions, values, "o" if x.named else "o-", ms=3 * style.line, color=colour, label=label)
+    ax.grid(axis="y")
+    ax.set(ylim=(-0.03, 1.03), ylabel=_label())
+    set_horizontal(ax, x)
+    if len(data.lines.labels) > 1:
+        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), borderaxespad=0)
+    return figure
+
+
+def _draw_cell(data: Success, style: Style, title: str) -> Figure:
+    figure = style.figure(style.single, style.single * 0.6, title)
+    ax = figure.subplots()
+    good = data.ratio <= TOLERANCE
+    rank = np.arange(1, len(data.ratio) + 1)
+    for mask, colour in ((good, style.dedicated), (~good, style.superposed)):
+        ax.plot(rank[mask], data.ratio[mask], "o", ms=3 * style.line, color=colour)
+    ax.axhline(TOLERANCE, color=style.muted, lw=0.6 * style.line, ls=(0, (4, 3)))
+    ax.set(xlabel="restart, by objective", ylabel="objective ÷ best")
+    ax.set_title(
+        f"{good.sum()} of {data.restarts} within {number(100 * (TOLERANCE - 1))} %", fontsize=style.text
+    )
+    if data.ratio.max(initial=1.0) > 20:
+        ax.set_yscale("log")
+    return figure
+
+
+def _label() -> str:
+    return f"share of restarts\nwithin {number(100 * (TOLERANCE - 1))} % of the best"

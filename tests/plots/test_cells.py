@@ -1,0 +1,109 @@
+"""What is laid out where: axes, panels, lines, thinning, and cells that are not there yet."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from superpose_cli.plots.cells import coordinates, evenly, over_one_axis, panels
+from superpose_cli.plots.panels import stretches
+from superpose_cli.results.run import load_run
+from tests.synthetic import write_run
+
+P = "data.feature_probability"
+
+
+def make(tmp_path, axes, restarts=1):
+    count = math.prod(len(values) for values in axes.values()) * restarts
+    W = np.tile(np.eye(3, 2), (count, 1, 1))
+    return load_run(write_run(tmp_path / "run", W, axes=axes, restarts=restarts))
+
+
+def keep_cells(run, stop: int):
+    """Drop the shards (one cell each) from `stop` on, as if the run had been interrupted."""
+    for table in ("features", "history", "instances"):
+        for file in sorted((run.path / f"{table}.parquet").iterdir())[stop:]:
+            file.unlink()
+    return load_run(run.path)
+
+
+def test_density_is_shown_as_one_over_one_minus_s(tmp_path) -> None:
+    (axis,) = coordinates(make(tmp_path, {P: [1.0, 0.3, 0.05]}))
+    assert axis.is_density
+    assert axis.log
+    assert axis.label == "sparsity 1/(1−S)"
+    np.testing.assert_allclose(axis.positions, [1, 1 / 0.3, 20])
+    assert axis.texts == ("1/(1−S) = 1\np = 1", "1/(1−S) = 3.33\np = 0.3", "1/(1−S) = 20\np = 0.05")
+
+
+def test_names_have_no_scale_and_single_values_are_no_axis(tmp_path) -> None:
+    run = make(tmp_path, {"model": ["linear", "relu_output"], P: [0.1], "train.learning_rate": [0.1, 0.001]})
+    model, rate = coordinates(run)
+    assert model.named
+    assert model.texts == ("linear", "ReLU output")
+    assert rate.log
+    assert rate.texts == ("learning rate = 0.1", "learning rate = 0.001")
+
+
+@given(st.integers(1, 500), st.integers(2, 50))
+def test_evenly_keeps_the_ends_and_the_spacing(count: int, most: int) -> None:
+    chosen = evenly(count, most)
+    assert len(chosen) == min(count, most)
+    assert chosen[0] == 0
+    assert chosen[-1] == count - 1
+    assert np.ptp(np.diff(chosen)) <= 1 if len(chosen) > 1 else True
+
+
+@pytest.mark.parametrize(
+    ("count", "shape"), [(1, (1, 1)), (7, (1, 7)), (9, (2, 5)), (40, (5, 8)), (100, (5, 8))]
+)
+def test_one_axis_wraps(tmp_path, count: int, shape: tuple[int, int]) -> None:
+    layout = panels(make(tmp_path, {P: np.geomspace(1, 0.01, count).tolist()}))
+    assert layout.cells.shape == shape
+    assert layout.shown.tolist() == evenly(count, 40).tolist()
+    assert layout.note == ("40 of 100 cells shown, evenly spaced" if count == 100 else "")
+    assert layout.titles[0] == "1/(1−S) = 1\np = 1"
+    assert list(layout.places) == layout.shown.tolist()
+
+
+def test_several_axes_make_rows_and_columns_with_the_density_across(tmp_path) -> None:
+    run = make(tmp_path, {P: [1.0, 0.1, 0.01], "model": ["linear", "relu_output"], "seed": [0, 1]})
+    layout = panels(run)
+    assert layout.cells.tolist() == [[0, 4, 8], [1, 5, 9], [2, 6, 10], [3, 7, 11]]
+    assert layout.row_labels[2] == "ReLU output, seed = 0"
+    assert layout.titles[3:] == ("",) * 9
+
+
+def test_a_large_grid_is_thinned_to_forty_panels(tmp_path) -> None:
+    layout = panels(make(tmp_path, {P: np.geomspace(1, 0.01, 20).tolist(), "seed": list(range(20))}))
+    assert layout.cells.shape == (5, 8)
+    assert layout.note == "40 of 400 cells shown, evenly spaced"
+
+
+def test_lines_run_along_ascending_positions(tmp_path) -> None:
+    lines = over_one_axis(make(tmp_path, {P: [0.1, 1.0, 0.01], "seed": [5, 6]}))
+    np.testing.assert_allclose(lines.x.positions, [1, 10, 100])
+    assert lines.cells.tolist() == [[2, 0, 4], [3, 1, 5]]
+    assert lines.labels == ("seed = 5", "seed = 6")
+
+
+def test_cells_that_are_not_stored_are_blank_and_told(tmp_path) -> None:
+    W = np.tile(np.eye(3, 2), (4, 1, 1))
+    path = write_run(tmp_path / "run", W, axes={P: [1.0, 0.5, 0.2, 0.1]}, instances_per_shard=1)
+    layout = panels(keep_cells(load_run(path), 3))
+    assert layout.cells.tolist() == [[0, 1, 2, -1]]
+    assert layout.note == "1 cell not trained yet"
+    assert len(layout.places) == 3
+
+
+def test_neighbours_of_one_name_are_told_together(tmp_path) -> None:
+    layout = panels(make(tmp_path, {"model": ["linear", "relu_output"], P: [1.0, 0.5, 0.1]}))
+    told = [(where, name, members) for where, name, members in stretches(layout, list("aababb"))]
+    assert told == [
+        ("Linear, from 1/(1−S) = 1, p = 1 to 1/(1−S) = 2, p = 0.5 (2 cells)", "a", [0, 1]),
+        ("Linear, at 1/(1−S) = 10, p = 0.1", "b", [2]),
+        ("ReLU output, at 1/(1−S) = 1, p = 1", "a", [3]),
+        ("ReLU output, from 1/(1−S) = 2, p = 0.5 to 1/(1−S) = 10, p = 0.1 (2 cells)", "b", [4, 5]),
+    ]

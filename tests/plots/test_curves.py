@@ -1,0 +1,38 @@
+"""Axes over the grid and labels that do not collide."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from superpose_cli.plots.cells import density_coordinate
+from superpose_cli.plots.curves import edges, set_horizontal, spread_labels
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.001, 0.2))
+def test_labels_keep_their_distance_and_order(values: list[float], gap: float) -> None:
+    placed = np.array(spread_labels(values, gap))
+    order = np.argsort(values, kind="stable")
+    assert (np.diff(placed[order]) >= gap - 1e-9).all()
+    assert abs(placed.mean() - np.mean(values)) < 1e-9
+
+
+def test_labels_with_room_stay() -> None:
+    assert spread_labels([0.1, 0.5, 0.9], 0.05) == [0.1, 0.5, 0.9]
+
+
+def test_edges_are_half_way_on_the_scale_of_the_axis() -> None:
+    np.testing.assert_allclose(
+        edges(density_coordinate(np.array([1, 0.1, 0.01]))), 10 ** np.array([-0.5, 0.5, 1.5, 2.5])
+    )
+
+
+def test_density_axis_is_logarithmic_with_plain_numbers() -> None:
+    ax = Figure().subplots()
+    set_horizontal(ax, density_coordinate(np.geomspace(1, 0.01, 7)))
+    assert ax.get_xscale() == "log"
+    assert ax.get_xlabel() == "sparsity 1/(1−S)"
+    low, high = ax.get_xlim()
+    assert low < 1 < 100 < high
+    shown = ax.xaxis.get_major_formatter()
+    assert [shown(value, 0) for value in (1, 20, 100)] == ["1", "20", "100"]

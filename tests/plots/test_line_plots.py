@@ -1,0 +1,343 @@
+"""The plots over the grid: dims, phase, success, history, spectrum."""
+
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from superpose_cli.errors import RunError
+from superpose_cli.plots import PLOTS, find_style
+from superpose_cli.plots.dims import on_fraction
+from superpose_cli.plots.phase import select as select_phase
+from superpose_cli.results.run import load_run
+from superpose_cli.toy_model.theory import best_solution, phase_2_in_1, phase_3_in_2, phase_boundary, polygon
+from tests.synthetic import write_run
+
+P = "data.feature_probability"
+R = "importance.last_importance"
+STYLE = find_style("light")
+
+
+def panel_axes(figure):
+    return [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
+
+
+def pentagons(count: int) -> np.ndarray:
+    """(5 * count, 2 * count): pentagons in orthogonal planes, every D_i = 2/5."""
+    return np.kron(np.eye(count), polygon(5))
+
+
+# ---------------------------------------------------------------- dims
+
+
+def dims_run(tmp_path):
+    """D* and D_i of 1 (two axes), 1/2 (antipodal pairs), 2/5 (pentagons); n = 20, m = 8."""
+    dedicated = np.eye(20, 8)
+    pairs = np.vstack([np.eye(8), -np.eye(8), np.zeros((4, 8))])
+    return load_run(
+        write_run(tmp_path / "run", np.stack([dedicated, pairs, pentagons(4)]), axes={P: [1.0, 0.3, 0.05]})
+    )
+
+
+def test_dims_draws_both_measures_against_one_over_one_minus_s(tmp_path) -> None:
+    figure = PLOTS["dims"](dims_run(tmp_path), STYLE).figure
+    top, bottom = panel_axes(figure)
+    (line,) = [line for line in top.lines if len(line.get_xdata()) == 3 and line.get_marker() == "o"]
+    np.testing.assert_allclose(line.get_xdata(), [1, 1 / 0.3, 20])
+    np.testing.assert_allclose(line.get_ydata(), [1, 0.5, 0.4], rtol=1e-6)
+    (scatter,) = bottom.collections
+    x, y = scatter.get_offsets().T
+    np.testing.assert_allclose(np.asarray(y), [1] * 8 + [0.5] * 16 + [0.4] * 20, rtol=1e-6)
+    assert (np.abs(np.log(x[:8])) < 0.5).all()
+    assert (np.abs(np.log(x[-20:] / 20)) < 0.5).all()
+    assert len(np.unique(x)) == 44  # jittered
+    assert bottom.get_xscale() == "log"
+    assert bottom.get_xlabel() == "sparsity 1/(1−S)"
+
+
+def test_dims_labels_every_fraction_line_without_overlap(tmp_path) -> None:
+    figure = PLOTS["dims"](dims_run(tmp_path), STYLE).figure
+    with STYLE.active():
+        figure.draw_without_rendering()
+    top, bottom = panel_axes(figure)
+    assert [text.get_text() for text in top.texts] == ["1  dedicated", "1/2  antipodal pair"]
+    labels = sorted(bottom.texts, key=lambda text: text.get_position()[1])
+    assert [text.get_text().split()[0] for text in labels] == ["3/8", "2/5", "1/2", "2/3", "3/4", "1"]
+    boxes = [text.get_window_extent() for text in labels]
+    assert all(low.y1 <= high.y0 for low, high in itertools.pairwise(boxes))
+    assert all(box.x1 <= figure.bbox.x1 for box in boxes)
+
+
+def test_dims_words(tmp_path) -> None:
+    words = PLOTS["dims"](dims_run(tmp_path), STYLE).words
+    assert words.title == "Dimensions per feature: D* from 1 down to 0.4"
+    assert "D* goes from 1 at 1/(1−S) = 1, p = 1 to 0.4 at 1/(1−S) = 20, p = 0.05" in words.paragraphs[0]
+    assert "in 1 cell (1/(1−S) = 3.33, p = 0.3), where 100 % (16 of 16)" in words.paragraphs[0]
+    assert "Of 44 represented features" in words.paragraphs[1]
+    assert "the other 16 are left out" in words.paragraphs[1]
+    assert "1/2 (antipodal pair) 16, a line, 2/5 (pentagon) 20, a line" in words.paragraphs[1]
+    assert "1 (dedicated) 8, 3/4 (tetrahedron) 0," in words.paragraphs[1]  # 8 points are no line
+
+
+@pytest.mark.parametrize(
+    ("points", "line"),
+    [
+        ([0.5] * 10, True),
+        ([0.5] * 9, False),
+        ([0.5] * 10 + [0.4875] * 5, True),
+        ([0.5] * 10 + [0.4875] * 6, False),
+        ([0.5] * 10 + [0.5125] * 6, False),
+        ([0.494] * 20, False),
+    ],
+)
+def test_a_line_needs_ten_points_and_twice_its_neighbourhood(points: list[float], line: bool) -> None:
+    assert on_fraction(np.array(points), Fraction(1, 2))[1] is line
+
+
+def test_dims_makes_a_line_for_each_combination_of_other_axes(tmp_path) -> None:
+    W = np.tile(np.eye(4, 2), (6, 1, 1))
+    axes = {"model": ["linear", "relu_output"], P: [1.0, 0.3, 0.1]}
+    figure = PLOTS["dims"](load_run(write_run(tmp_path / "run", W, axes=axes)), STYLE).figure
+    top, bottom = panel_axes(figure)
+    assert [text.get_text() for text in top.get_legend().get_texts()] == ["linear", "ReLU output"]
+    assert len(bottom.collections) == 2
+
+
+def test_dims_needs_a_represented_feature(tmp_path) -> None:
+    run = load_run(write_run(tmp_path / "run", np.zeros((1, 3, 2))))
+    with pytest.raises(RunError, match=r"plot dims .*no feature is represented"):
+        PLOTS["dims"](run, STYLE)
+
+
+# ---------------------------------------------------------------- phase
+
+SOLUTIONS_2 = {"ignored": [[1], [0]], "dedicated": [[0], [1]], "superposed": [[1], [-1]]}
+SOLUTIONS_3 = {
+    "ignored": [[1, 0], [0, 1], [0, 0]],
+    "dedicated": [[1, 0], [0, 0], [0, 1]],
+    "superposed": [[1, 0], [0, 1], [-1, 0]],
+    "others_superposed": [[1, 0], [-1, 0], [0, 1]],
+}
+DENSITIES, IMPORTANCES = np.geomspace(1, 0.01, 10), np.geomspace(0.1, 10, 8)
+
+
+def phase_run(tmp_path, theory=phase_2_in_1, solutions=SOLUTIONS_2, wrong=0, swap=False, **more):
+    """W as theory wants it in each cell, but for the first `wrong` cells, which hold nothing."""
+    axes = {P: DENSITIES.tolist(), R: IMPORTANCES.tolist()}
+    p, r = np.meshgrid(DENSITIES, IMPORTANCES, indexing="ij")
+    if swap:
+        axes, p, r = dict(reversed(axes.items())), p.T, r.T
+    best = best_solution(theory(p.ravel(), r.ravel()))
+    W = np.array([solutions[str(name)] for name in best], np.float32)
+    for cell in np.flatnonzero(best != "ignored")[:wrong]:
+        W[cell] = solutions["ignored"]
+    return load_run(write_run(tmp_path / "run", W, axes=axes, **more))
+
+
+@pytest.mark.parametrize(
+    ("theory", "solutions"), [(phase_2_in_1, SOLUTIONS_2), (phase_3_in_2, SOLUTIONS_3)], ids=["2in1", "3in2"]
+)
+def test_a_run_that_does_as_theory_says_agrees_everywhere(tmp_path, theory, solutions) -> None:
+    words = PLOTS["phase"](phase_run(tmp_path, theory, solutions), STYLE).words
+    assert "in 100 % (80 of 80) of the cells" in words.paragraphs[0]
+    assert "Where they differ" not in words.paragraphs[0]
+    assert f"among {len(solutions)} candidates" in words.paragraphs[1]
+
+
+def test_phase_counts_the_cells_that_differ(tmp_path) -> None:
+    words = PLOTS["phase"](phase_run(tmp_path, wrong=4), STYLE).words
+    assert "in 95 % (76 of 80) of the cells" in words.paragraphs[0]
+    assert "most often ignored instead of dedicated (" in words.paragraphs[0]
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_phase_map_lies_right_whatever_the_order_of_the_axes(tmp_path, swap: bool) -> None:
+    run = phase_run(tmp_path, swap=swap)
+    data = select_phase(run)
+    np.testing.assert_allclose(data.x.positions, 1 / DENSITIES)
+    np.testing.assert_allclose(data.y.positions, IMPORTANCES)
+    assert data.regime[-1, 0] == "dedicated"  # dense, important
+    assert data.regime[0, 0] == "ignored"  # dense, unimportant
+    assert (data.regime[:, -1] == "superposed").all()  # sparse
+    trained, theory, legend = PLOTS["phase"](run, STYLE).figure.axes
+    colours = np.asarray(trained.collections[0].get_array())
+    np.testing.assert_allclose(colours, STYLE.sharing_and_norm(data.interference, data.norm), atol=1e-6)
+    np.testing.assert_allclose(colours[0, 0], 1, atol=1e-6)  # blank
+    assert (trained.get_xscale(), trained.get_yscale()) == ("log", "log")
+    assert trained.get_xlabel() == theory.get_xlabel() == "sparsity 1/(1−S)"
+    assert "relative importance" in trained.get_ylabel()
+    assert "superposition" in legend.get_xlabel()
+
+
+def test_phase_overlays_the_theoretical_boundary_on_both_maps(tmp_path) -> None:
+    figure = PLOTS["phase"](phase_run(tmp_path), STYLE).figure
+    for ax in figure.axes[:2]:
+        points = np.concatenate(
+            [
+                path.vertices
+                for lines in ax.collections[1:]
+                for path in lines.get_paths()
+                if len(path.vertices)
+            ]
+        )
+        density, r = 1 / points[:, 0], points[:, 1]
+        on_curve = np.abs(density / phase_boundary(r) - 1) < 0.02
+        on_axis = (np.abs(np.log(r)) < 0.02) & (density > 0.98 * 4 / 7)
+        assert (on_curve | on_axis).all()
+        assert on_curve.sum() > 100
+
+
+def test_phase_shows_what_is_there_of_a_partial_run(tmp_path) -> None:
+    run = phase_run(tmp_path, instances_per_shard=8)
+    for table in ("features", "history", "instances"):
+        (run.path / f"{table}.parquet" / "shard-000009.parquet").unlink()
+    plotted = PLOTS["phase"](load_run(run.path), STYLE)
+    assert "(72 of 72) of the cells" in plotted.words.paragraphs[0]
+    assert "8 cells not trained yet, shown grey." in plotted.words.paragraphs[1]
+
+
+def test_phase_refuses_other_grids_and_sizes(tmp_path) -> None:
+    W = np.ones((2, 2, 1))
+    one_axis = load_run(write_run(tmp_path / "a", W, axes={P: [1.0, 0.1]}))
+    with pytest.raises(
+        RunError, match=r"plot phase .*two axes.*feature_probability; use experiment=phase_2_in_1"
+    ):
+        select_phase(one_axis)
+    axes = {P: [1.0, 0.1], R: [0.1, 10.0]}
+    larger = load_run(write_run(tmp_path / "b", np.ones((4, 5, 2)), axes=axes))
+    with pytest.raises(RunError, match="not n_features=5, n_hidden=2"):
+        select_phase(larger)
+    correlated = load_run(
+        write_run(tmp_path / "c", np.ones((4, 2, 1)), axes=axes, columns={"data_kind": "correlated"})
+    )
+    with pytest.raises(RunError, match="independent features only"):
+        select_phase(correlated)
+
+
+# ---------------------------------------------------------------- success
+
+
+def success_run(tmp_path, axes, objective, status="ok"):
+    objective = np.asarray(objective, float)
+    W = np.tile(np.eye(3, 2), (objective.size, 1, 1))
+    columns = {"objective": objective.ravel(), "status": status}
+    return load_run(write_run(tmp_path / "run", W, axes=axes, restarts=objective.shape[-1], columns=columns))
+
+
+def test_success_over_one_axis(tmp_path) -> None:
+    objective = [[1, 1, 1.09, 1], [2, 2.19, 2.3, 4], [1, 9, 9, 9]]
+    plotted = PLOTS["success"](success_run(tmp_path, {P: [1.0, 0.1, 0.01]}, objective), STYLE)
+    (ax,) = panel_axes(plotted.figure)
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), [1, 10, 100])
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [1, 0.5, 0.25])
+    low, high = ax.get_ylim()
+    assert low <= 0 < 1 <= high
+    text = plotted.words.paragraphs[0]
+    assert "58.3 % (7 of 12) of the restarts do" in text
+    assert "hardest cell is 1/(1−S) = 100, p = 0.01: 25 %" in text
+    assert "33.3 % (1 of 3)" in text
+    assert "17 restarts find such a solution" in text  # ceil(log .01 / log .75)
+
+
+def test_success_over_two_axes_is_a_map(tmp_path) -> None:
+    objective = np.ones((3, 2, 2))
+    objective[2, 1, 1] = 5.0
+    run = success_run(tmp_path, {P: [1.0, 0.1, 0.01], R: [10.0, 0.1]}, objective.reshape(6, 2))
+    figure = PLOTS["success"](run, STYLE).figure
+    ax = panel_axes(figure)[0]
+    # rows: r ascending (0.1 first), columns: 1/(1-S) ascending
+    np.testing.assert_allclose(
+        np.asarray(ax.collections[0].get_array()).reshape(2, 3), [[1, 1, 0.5], [1, 1, 1]]
+    )
+    assert ax.collections[0].get_clim() == (0, 1)
+    assert sorted(text.get_text() for text in ax.texts) == ["0.50"] + ["1.00"] * 5
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+
+
+def test_success_of_one_cell_shows_every_restart_and_counts_the_diverged(tmp_path) -> None:
+    status = np.array(["ok", "ok", "ok", "diverged"])
+    plotted = PLOTS["success"](success_run(tmp_path, {}, [[1, 1.05, 3, np.nan]], status), STYLE)
+    (ax,) = panel_axes(plotted.figure)
+    assert ax.get_title() == "2 of 4 within 10 %"
+    assert "50 % (2 of 4) of the restarts do" in plotted.words.paragraphs[0]
+    assert "1 restart diverged" in plotted.words.paragraphs[0]
+
+
+def test_success_needs_restarts(tmp_path) -> None:
+    run = load_run(write_run(tmp_path / "run", np.ones((1, 3, 2))))
+    with pytest.raises(RunError, match=r"plot success .*trained once; train with restarts=8"):
+        PLOTS["success"](run, STYLE)
+
+
+# ---------------------------------------------------------------- history
+
+
+def history_run(tmp_path, loss_ratio, restarts=1, steps=(0, 10, 100, 1000), cells=2):
+    W = np.tile(np.eye(3, 2), (cells * restarts, 1, 1))
+    return load_run(
+        write_run(
+            tmp_path / "run", W, axes={P: np.geomspace(1, 0.1, cells).tolist()}, restarts=restarts,
+            steps=list(steps), columns={"loss_ratio": np.repeat(loss_ratio, restarts)}, feature_loss=0.02,
+        )
+    )  # fmt: skip
+
+
+def test_history_is_the_plain_loss_where_cells_compare(tmp_path) -> None:
+    plotted = PLOTS["history"](history_run(tmp_path, [0.5, 0.5]), STYLE)
+    ax = panel_axes(plotted.figure)[0]
+    assert ax.get_ylabel() == "loss"
+    assert ax.get_xscale() == "log"
+    assert len(ax.lines) == 2
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), [0, 10, 100, 1000])
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), 0.02 * (2 - np.linspace(0, 1, 4)))
+    assert "falls from 0.04 to 0.02; 90 % of the fall is done by step 1000" in plotted.words.paragraphs[0]
+
+
+def test_history_is_relative_where_the_data_differ(tmp_path) -> None:
+    plotted = PLOTS["history"](history_run(tmp_path, [0.5, 0.1]), STYLE)
+    ax = panel_axes(plotted.figure)[0]
+    assert ax.get_ylabel() == "loss ÷ loss of the best constant output"
+    np.testing.assert_allclose([line.get_ydata()[-1] for line in ax.lines], [0.5, 0.1])
+    assert "lowest at 1/(1−S) = 10, p = 0.1 and highest at 1/(1−S) = 1, p = 1" in plotted.words.paragraphs[0]
+
+
+@pytest.mark.parametrize(("restarts", "lines"), [(3, 6), (150, 2)])
+def test_other_restarts_are_drawn_thinly_while_they_are_few(tmp_path, restarts: int, lines: int) -> None:
+    ax = panel_axes(PLOTS["history"](history_run(tmp_path, [0.5, 0.5], restarts), STYLE).figure)[0]
+    assert len(ax.lines) == lines
+    assert sum(line.get_linewidth() > STYLE.line for line in ax.lines) == 2
+
+
+def test_history_needs_records(tmp_path) -> None:
+    with pytest.raises(RunError, match=r"plot history .*no losses were recorded.*history\.every=100"):
+        PLOTS["history"](history_run(tmp_path, [0.5, 0.5], steps=()), STYLE)
+
+
+# ---------------------------------------------------------------- spectrum
+
+
+def test_spectrum_of_a_tight_frame_is_flat_and_of_full_rank(tmp_path) -> None:
+    flat, thin = pentagons(1), polygon(5) * [1.0, 0.0]
+    run = load_run(write_run(tmp_path / "run", np.stack([flat, thin]), axes={P: [1.0, 0.1]}))
+    plotted = PLOTS["spectrum"](run, STYLE)
+    singular, shares, ranks = panel_axes(plotted.figure)
+    np.testing.assert_allclose(singular.lines[0].get_ydata(), np.sqrt([2.5, 2.5]), rtol=1e-5)
+    np.testing.assert_allclose(shares.lines[0].get_ydata(), [0.5, 0.5], rtol=1e-5)
+    np.testing.assert_allclose(shares.lines[1].get_ydata(), [1, 0], atol=1e-5)
+    for line in ranks.lines[:2]:
+        np.testing.assert_allclose(line.get_ydata(), [2, 1], rtol=1e-5)
+        np.testing.assert_allclose(line.get_xdata(), [1, 10])
+    assert ranks.get_xscale() == "log"
+    assert "effective rank of W goes from 2 to 1 of 2 dimensions" in plotted.words.paragraphs[0]
+
+
+def test_spectrum_of_one_cell_has_no_axis_to_run_along(tmp_path) -> None:
+    plotted = PLOTS["spectrum"](load_run(write_run(tmp_path / "run", polygon(5)[None])), STYLE)
+    assert len(panel_axes(plotted.figure)) == 2
+    assert "effective rank of W is 2 of 2 dimensions" in plotted.words.paragraphs[0]
+
+
+def test_spectrum_needs_finite_weights(tmp_path) -> None:
+    with pytest.raises(RunError, match=r"plot spectrum .*no shown cell"):
+        PLOTS["spectrum"](load_run(write_run(tmp_path / "run", np.zeros((1, 3, 2)))), STYLE)
