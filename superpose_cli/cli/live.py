@@ -16,12 +16,16 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Pace:
-    """Where the work stands, and the numbers that both views show."""
+    """Where the work stands, and the numbers that both views show.
+
+    Speed counts from the first report on, since what comes before it is mostly compilation.
+    """
 
     def __init__(self) -> None:
         self.total = 0
         self.stored = 0
         self.started_at = time.monotonic()
+        self.first: tuple[float, float, int] | None = None
 
     def begin(self, n_instances: int, n_stored: int) -> None:
         """Set the clock to zero."""
@@ -29,17 +33,18 @@ class Pace:
         self.started_at = time.monotonic()
 
     def describe(self, instances: float, loss: float, instance_steps: int) -> str:
-        """`384/3,200 instances  1.2M steps  loss 0.0123  850k steps/s  2:10 left`."""
-        seconds = max(time.monotonic() - self.started_at, 1e-9)
+        """`384/3,200 instances  1.20M steps  loss 0.0123  850k steps/s  2:10 left`."""
+        now = time.monotonic()
         done = int(self.stored + instances)
         counts = f"{done:,}/{self.total:,}" if self.total < 100_000 else f"{short(done)}/{short(self.total)}"
         parts = [f"{counts} instances", f"{short(instance_steps)} steps"]
         if math.isfinite(loss):
             parts.append(f"loss {loss:.3g}")
-        parts.append(f"{short(instance_steps / seconds)} steps/s")
-        if instances > 0:
-            left = (self.total - self.stored - instances) * seconds / instances
-            parts.append(f"{clock(left)} left")
+        self.first = self.first or (now, instances, instance_steps)
+        seconds, since, steps = now - self.first[0], instances - self.first[1], instance_steps - self.first[2]
+        if seconds > 0 and since > 0:
+            left = (self.total - self.stored - instances) * seconds / since
+            parts += [f"{short(steps / seconds)} steps/s", f"{clock(left)} left"]
         return "  ".join(parts)
 
 
@@ -66,9 +71,10 @@ class Lines:
         self.said(opening(n_instances, n_stored, engine, reason))
 
     def progressed(self, instances: float, loss: float, instance_steps: int) -> None:
+        text = self.pace.describe(instances, loss, instance_steps)
         if time.monotonic() >= self.next_line:
             self.next_line = time.monotonic() + SECONDS_BETWEEN_LINES
-            self.said(self.pace.describe(instances, loss, instance_steps))
+            self.said(text)
 
     def committed(self, instances: int) -> None:
         pass

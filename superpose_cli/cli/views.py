@@ -229,7 +229,10 @@ def _table(title: str, frame: pd.DataFrame) -> Table:
     shown = frame.dropna(axis="columns", how="all")
     for name in shown.columns:
         numeric = pd.api.types.is_numeric_dtype(shown[name])
-        table.add_column(str(name).replace("_", " "), justify="right" if numeric else "left")
+        words = str(name).split("_")
+        table.add_column(
+            " ".join(words), justify="right" if numeric else "left", min_width=max(map(len, words))
+        )
     for row in shown.itertuples(index=False):
         table.add_row(*(_value_text((value,)) for value in row))
     return table
