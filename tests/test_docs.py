@@ -87,11 +87,11 @@ def test_named_files_and_columns_exist() -> None:
 def test_python_examples_run(newcomer: Path) -> None:
     """With a sweep of the documented shape, shortened."""
     sweep = next(c for c in COMMANDS if "--out mine" in c)
-    short = ["train.steps=3", "evaluation.n_rows=256", "train.n_batch=16", "--quiet"]
-    assert CliRunner().invoke(app, [*shlex.split(sweep)[1:], *short]).exit_code == 0
+    short = ["engine.name=torch", "train.steps=3", "evaluation.n_rows=256", "train.n_batch=16"]
+    assert CliRunner().invoke(app, [*shlex.split(sweep)[1:], *short, "-q"]).exit_code == 0
     blocks = [block for language, block in BLOCKS if language == "python"]
     assert len(blocks) == 2
-    short_run = blocks[1].replace('"restarts=16"', ", ".join(f'"{word}"' for word in short[:3]))
+    short_run = blocks[1].replace('"restarts=16"', ", ".join(f'"{word}"' for word in short))
     assert short_run != blocks[1]
     for block in (blocks[0], short_run):
         exec(compile(block, "README.md", "exec"), {})

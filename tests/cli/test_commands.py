@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from superpose_cli.cli.app import app
 
-SMALL = "train.steps=40 train.n_batch=32 evaluation.n_rows=256 history.every=20 "
+SMALL = "engine.name=torch train.steps=40 train.n_batch=32 evaluation.n_rows=256 history.every=20 "
 GRID = SMALL + "data.feature_probability=0.5,0.1 restarts=2 "
 
 
