@@ -16,14 +16,26 @@ class EngineEntry:
 
     module: str
     factory: str
+    devices: tuple[str, ...]
+    """Kinds of device that it runs on."""
+    dtypes: tuple[str, ...]
     description: str
 
 
 ENGINES = {
+    "numba": EngineEntry(
+        "superpose_cli.engines.numba_cpu",
+        "NumbaEngine",
+        ("cpu",),
+        ("float32",),
+        "one compiled loop per instance on the CPU: the fastest without a GPU",
+    ),
     "torch": EngineEntry(
         "superpose_cli.engines.torch_reference",
         "TorchEngine",
-        "PyTorch, closed-form gradients, CPU or CUDA: the reference",
+        ("cpu", "cuda"),
+        ("float32", "float64"),
+        "PyTorch with closed-form gradients, on CPU or CUDA: the reference",
     ),
 }
 """Engines from the fastest to the most general; `auto` takes the first that accepts."""
@@ -50,13 +62,30 @@ def choose_engine(config: EngineConfig, families: Sequence[Family]) -> Choice:
     refusals: list[str] = []
     for name in names:
         entry = ENGINES[name]
-        engine: Engine = getattr(importlib.import_module(entry.module), entry.factory)(device, config.dtype)
-        refusal = next(filter(None, map(engine.refuses, families)), None)
+        refusal = _cannot(name, entry, device, config.dtype)
         if refusal is None:
-            why = "as asked" if config.name != "auto" else "; ".join([*refusals, "the fastest that accepts"])
-            return Choice(engine, why)
+            engine: Engine = getattr(importlib.import_module(entry.module), entry.factory)(
+                device, config.dtype
+            )
+            refusal = next(filter(None, map(engine.refuses, families)), None)
+            if refusal is None:
+                why = (
+                    "as asked"
+                    if config.name != "auto"
+                    else "; ".join([*refusals, "the fastest that accepts"])
+                )
+                return Choice(engine, why)
         refusals.append(refusal)
     raise ConfigError("; ".join(refusals))
+
+
+def _cannot(name: str, entry: EngineEntry, device: str, dtype: str) -> str | None:
+    """Why the engine cannot work on this device in this precision, or None."""
+    if device.split(":")[0] not in entry.devices:
+        return f"engine {name} runs on {' or '.join(entry.devices)}, not on {device}"
+    if dtype not in entry.dtypes:
+        return f"engine {name} computes in {' or '.join(entry.dtypes)}, not in {dtype}"
+    return None
 
 
 def _device(name: str) -> str:

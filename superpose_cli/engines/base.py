@@ -7,7 +7,10 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from superpose_cli.experiment.config import Optimizer
 from superpose_cli.experiment.instances import Family, InstanceBatch
+from superpose_cli.toy_model.model import PARAMETERS, initial_weights
+from superpose_cli.toy_model.philox import Stream
 
 NUMERICS_VERSION = 1
 """Part of every stored `numerics`; raise it when a code change alters the trained bits."""
@@ -92,6 +95,31 @@ def concatenate(parts: Sequence[Record]) -> Record:
 
     kind = type(parts[0])
     return kind(**{f.name: join([getattr(part, f.name) for part in parts]) for f in fields(kind)})
+
+
+def initial_state(batch: InstanceBatch, dtype: str) -> State:
+    """What every engine starts from: initial weights rounded to `dtype`, biases and moments 0."""
+    family, count = batch.family, len(batch)
+    n, m = family.n_features, family.n_hidden
+
+    def weights(stream: Stream) -> Floats:
+        return initial_weights(batch.generator_key, stream, n, m, batch.init_std).astype(dtype)
+
+    parameters: dict[str, Any] = {"W": weights(Stream.init_W)}
+    if not family.tied:
+        parameters["W_dec"] = weights(Stream.init_W_dec)
+    if family.bias:
+        parameters["b"] = np.zeros((count, n), dtype)
+    if family.hidden_bias:
+        parameters["b_hidden"] = np.zeros((count, m), dtype)
+    second = {} if family.optimizer is Optimizer.sgd else parameters
+    return State(
+        **(dict.fromkeys(PARAMETERS) | parameters),
+        moment1={name: np.zeros_like(value) for name, value in parameters.items()},
+        moment2={name: np.zeros_like(value) for name, value in second.items()},
+        step=0,
+        failed_step=np.full(count, -1, np.int64),
+    )
 
 
 class Engine(Protocol):

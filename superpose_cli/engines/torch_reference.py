@@ -6,17 +6,16 @@ come from the compiled sampler, on a GPU from the same Philox written on tensors
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
 
 from superpose_cli.engines import compiled_sampling
-from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, concatenate, take
+from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, concatenate, initial_state, take
 from superpose_cli.errors import ConfigError
-from superpose_cli.experiment.config import DataKind, Objective, Optimizer
+from superpose_cli.experiment.config import DataKind, Objective
 from superpose_cli.experiment.instances import Family, InstanceBatch
-from superpose_cli.toy_model.model import PARAMETERS, Model, forward, initial_weights, target_of
+from superpose_cli.toy_model.model import PARAMETERS, Model, forward, target_of
 from superpose_cli.toy_model.objective import gradient
 from superpose_cli.toy_model.optim import Coefficients, Hyper, rate_factor, update
 from superpose_cli.toy_model.philox import Stream
@@ -73,23 +72,7 @@ class TorchEngine:
 
     def initialise(self, batch: InstanceBatch) -> State:
         """Initial weights in the engine's dtype, biases and moments 0."""
-        family, count = batch.family, len(batch)
-        n, m, dtype = family.n_features, family.n_hidden, np.dtype(self.dtype)
-
-        def weights(stream: Stream) -> np.ndarray:
-            return initial_weights(batch.generator_key, stream, n, m, batch.init_std).astype(dtype)
-
-        parameters: dict[str, Any] = {
-            "W": weights(Stream.init_W),
-            "W_dec": None if family.tied else weights(Stream.init_W_dec),
-            "b": np.zeros((count, n), dtype) if family.bias else None,
-            "b_hidden": np.zeros((count, m), dtype) if family.hidden_bias else None,
-        }
-        zeros = {name: np.zeros_like(value) for name, value in parameters.items() if value is not None}
-        second = {} if family.optimizer is Optimizer.sgd else {k: v.copy() for k, v in zeros.items()}
-        return State(
-            **parameters, moment1=zeros, moment2=second, step=0, failed_step=np.full(count, -1, np.int64)
-        )
+        return initial_state(batch, self.dtype)
 
     def advance(self, batch: InstanceBatch, state: State, stop_step: int) -> State:
         """Train up to `stop_step` updates. An instance that overflows goes on as NaN and harms no other."""

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -26,10 +27,13 @@ from tests.engines.batches import (
 TOLERANCE = {("float64", 1): 1e-12, ("float64", 50): 1e-10, ("float32", 1): 2e-6, ("float32", 50): 1e-4}
 
 
-@pytest.fixture(params=[(name, dtype) for name in ENGINES for dtype in Dtype], ids=lambda p: f"{p[0]}-{p[1]}")
+@pytest.fixture(
+    params=[(name, dtype) for name, entry in ENGINES.items() for dtype in entry.dtypes],
+    ids=lambda p: f"{p[0]}-{p[1]}",
+)
 def engine(request) -> Engine:
     name, dtype = request.param
-    chosen = choose_engine(EngineConfig(name=name, device="cpu", dtype=dtype), []).engine
+    chosen = choose_engine(EngineConfig(name=name, device="cpu", dtype=Dtype(dtype)), []).engine
     assert (chosen.name, chosen.dtype) == (name, dtype)
     return chosen
 
@@ -86,15 +90,17 @@ def test_bits_do_not_depend_on_the_pack(engine, batch, size):
 def test_bits_do_not_depend_on_threads(engine, batch):
     threads = torch.get_num_threads()
     wide = replace(batch.family, n_batch=batch.family.n_batch and 1024)
-    batch = make_batch(wide, 40)
+    batch = make_batch(wide, 12)
     results = []
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
+            numba.set_num_threads(count)
             state = engine.advance(batch, engine.initialise(batch), 6)
             results.append((state, engine.evaluate(batch, state, 4096)))
     finally:
         torch.set_num_threads(threads)
+        numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
     assert_same_bits(results[0][0], results[1][0])
     np.testing.assert_array_equal(results[0][1].loss, results[1][1].loss)
     np.testing.assert_array_equal(results[0][1].feature_loss, results[1][1].feature_loss)

@@ -1,0 +1,77 @@
+"""`numba.njit` with compiled code that is kept on disk, under a name that changes with the kernels' source.
+
+numba compares only the file of the function that it caches, so a change in a piece that is compiled into
+another file's kernel would go unseen. Here the cache's folder carries a digest of all files that kernels are
+made of: new source, new folder. It also works where the package lies in a read-only place.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+
+PACKAGE = Path(__file__).parent.parent
+SOURCES = (
+    "engines/compiled_sampling.py",
+    "engines/compiling.py",
+    "engines/numba_kernels.py",
+    "engines/tiles.py",
+    "toy_model/fixed_log.py",
+    "toy_model/philox.py",
+)
+"""The files whose functions are compiled."""
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`numba.njit(**options)`, cached in `cache_folder()`; without one, compiled anew in each process."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        folder = cache_folder()
+        if folder is None:
+            return numba.njit(**options)(function)
+        with _numba_caches_in(folder):
+            return numba.njit(cache=True, **options)(function)
+
+    return decorate
+
+
+@cache
+def cache_folder() -> Path | None:
+    """Where compiled kernels are kept, or None where no folder can be written.
+
+    $NUMBA_CACHE_DIR, the user's cache folder, or a folder of the user's in the temporary one.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for source in SOURCES:
+        digest.update((PACKAGE / source).read_bytes())
+    name = f"superpose-kernels-{digest.hexdigest()}"
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    private = f"{tempfile.gettempdir()}/superpose-{os.getuid()}"
+    for root in filter(None, (os.environ.get("NUMBA_CACHE_DIR"), home, private)):
+        folder = Path(root, name)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                # Code from a folder that somebody else can fill would run as this user.
+                if folder.stat().st_uid == os.getuid():
+                    return folder
+        except OSError:
+            continue
+    return None
+
+
+@contextmanager
+def _numba_caches_in(folder: Path) -> Iterator[None]:
+    """numba chooses a function's cache when it decorates it, by a global setting."""
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(folder)
+    try:
+        yield
+    finally:
+        numba.config.CACHE_DIR = before
