@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from superpose_cli.plots.cells import Panels, panels
-from superpose_cli.plots.panels import colour_bar, panel_figure, stretches, write_note
+from superpose_cli.plots.panels import colour_bar, panel_figure, tell, write_note
 from superpose_cli.plots.stored import (
     best_cells,
     best_features,
@@ -96,7 +96,8 @@ def turned(W: npt.ArrayLike) -> F64:
     x, y = W[seen[0]] / np.linalg.norm(W[seen[0]])
     W = W @ np.array([[x, -y], [y, x]])
     off = [i for i in seen if abs(W[i, 1]) > 0.1 * np.linalg.norm(W[i])]
-    return W * np.array([1.0, -1.0]) if off and W[off[0], 1] < 0 else W
+    guide = off[0] if off else int(np.abs(W[:, 1]).argmax())
+    return W * np.array([1.0, -1.0]) if W[guide, 1] < 0 else W
 
 
 def shape(W: F64) -> Shape:
@@ -167,17 +168,13 @@ def words(data: Arrows) -> Words:
     """Which shapes the features make, and how regular they are."""
     shapes = [shape(W) for W in data.W]
     names = [s.name if len(W) else "diverged" for s, W in zip(shapes, data.W, strict=True)]
-    told = [
-        _tell(where, name, [shapes[i] for i in members])
-        for where, name, members in stretches(data.panels, names)
-    ]
+    told = tell(data.panels, names, lambda where, name, cells: _tell(where, name, [shapes[i] for i in cells]))
     n = sorted({len(W) for W in data.W if len(W)})
     counts = [len(s.norms) for s, W in zip(shapes, data.W, strict=True) if len(W)]
     return Words(
         title=f"{listed([str(k) for k in n])} features in the plane: {span(counts)} represented",
         paragraphs=(
-            f"{shown_restart(data.restarts)} A feature counts as represented if ‖W_i‖² > 0.25. "
-            + " ".join(told),
+            f"{shown_restart(data.restarts)} A feature counts as represented if ‖W_i‖² > 0.25. " + told,
             "Rotating or mirroring the hidden plane changes nothing in the model, so all panels are turned "
             "alike: the first represented feature (feature 0 wherever it is represented) points right, and "
             "the "

@@ -20,6 +20,7 @@ MOST_COLUMNS = 8
 DENSITY = "1/(1−S)"
 
 _LABELS = {
+    "feature_probability": ("feature probabilities", "p"),
     "last_probability": ("probability p of the last feature", "p of the last feature"),
     "last_importance": ("relative importance r of the last feature", "r"),
     "n_features": ("features n", "n"),
@@ -144,6 +145,8 @@ def _column(name: str, values: Sequence[Any]) -> Coordinate:
 
 
 def _text(symbol: str, value: Any) -> str:
+    if isinstance(value, str) and value.startswith("["):
+        return f"{symbol} = {value.replace(',', ', ')}"
     if isinstance(value, str):
         return _NAMES.get(value, value.replace("_", " "))
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -10,7 +10,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import (
+    FixedFormatter,
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    NullFormatter,
+    NullLocator,
+)
 
 from superpose_cli.plots.cells import Coordinate
 from superpose_cli.plots.panels import colour_bar
@@ -19,31 +26,47 @@ from superpose_cli.plots.words import number
 
 F64 = npt.NDArray[np.float64]
 
+LONG = 24
+"""More letters than this on an axis of names are turned, so that they do not meet."""
+FEW = 8
+"""Up to so many values of a linear axis are its ticks."""
+
 
 def set_horizontal(ax: Axes, x: Coordinate) -> None:
     """Scale, limits, ticks and label of the x axis."""
     set_scale(ax, x, "x")
     ax.set_xlabel(x.label)
+    if x.named and sum(map(len, x.texts)) > LONG:
+        ax.tick_params(axis="x", labelrotation=20)
+        for label in ax.get_xticklabels():
+            label.set(horizontalalignment="right", rotation_mode="anchor")
 
 
 def set_scale(ax: Axes, coordinate: Coordinate, side: str) -> None:
     """Log or linear scale with plain numbers, or the names, on side "x" or "y"."""
     axis = {"x": ax.xaxis, "y": ax.yaxis}[side]
-    if coordinate.named or len(coordinate) == 1:
-        labels = coordinate.texts if coordinate.named else [number(float(v)) for v in coordinate.positions]
-        axis.set_major_locator(FixedLocator(coordinate.positions.tolist()))
-        axis.set_ticklabels(labels)
-    elif coordinate.log:
+    if coordinate.log and len(coordinate) > 1:
         ax.set(**{f"{side}scale": "log"})
-        set_plain_log_ticks(axis, coordinate)
+    set_ticks(axis, coordinate)
     low, high = edges(coordinate)[[0, -1]]
     ax.set(**{f"{side}lim": (low, high)})
 
 
-def set_plain_log_ticks(axis: Axis, coordinate: Coordinate) -> None:
+def set_ticks(axis: Axis, coordinate: Coordinate) -> None:
+    """Names, or the values themselves while they are few, or round numbers in between."""
+    values = coordinate.positions
+    if coordinate.named or len(values) == 1 or (len(values) <= FEW and not coordinate.log):
+        labels = coordinate.texts if coordinate.named else [number(float(value)) for value in values]
+        axis.set_major_locator(FixedLocator(values.tolist()))
+        axis.set_major_formatter(FixedFormatter(labels))
+        axis.set_minor_locator(NullLocator())
+    elif coordinate.log:
+        set_log_ticks(axis, float(values.min()), float(values.max()))
+
+
+def set_log_ticks(axis: Axis, low: float, high: float) -> None:
     """Ticks at 1, 2, 5, 10, ... (powers of ten only over more than 2.5 decades), written as plain numbers."""
-    spread = coordinate.positions.max() / coordinate.positions.min()
-    axis.set_major_locator(LogLocator(subs=(1.0,) if spread > 300 else (1.0, 2.0, 5.0)))
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 300 else (1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
     axis.set_minor_formatter(NullFormatter())
 
@@ -89,8 +112,7 @@ def coordinate_key(
     """What the colours of `value_colours` mean: a colour bar, a legend of names, or nothing for one value."""
     if mappable is not None:
         bar = colour_bar(figure, mappable, axes, style, label=coordinate.label)
-        if coordinate.log:
-            set_plain_log_ticks(bar.ax.yaxis, coordinate)
+        set_ticks(bar.ax.yaxis, coordinate)
     elif len(coordinate) > 1:
         lines = [Line2D([], [], color=colour) for colour in colours]
         figure.legend(lines, coordinate.inline, loc="outside right upper")

@@ -92,7 +92,15 @@ def draw(data: Dims, style: Style, title: str) -> Figure:
     for i, (stars, label, colour) in enumerate(
         zip(data.dims_per_feature, data.lines.labels, colours, strict=True)
     ):
-        top.plot(x.positions, stars, "o-", ms=2.6 * style.line, color=colour, label=label, zorder=3)
+        top.plot(
+            x.positions,
+            stars,
+            "o" if x.named else "o-",
+            ms=2.6 * style.line,
+            color=colour,
+            label=label,
+            zorder=3,
+        )
         bottom.scatter(
             jittered(x, data.at[i]), data.dimensionality[i], s=5 * style.line**2, lw=0, color=colour,
             alpha=opacity(len(data.at[i]) / len(x)), zorder=3, rasterized=len(data.at[i]) > 3000,
@@ -124,9 +132,9 @@ def words(data: Dims) -> Words:
         title=_title(data.dims_per_feature),
         paragraphs=(
             f"{shown_restart(data.restarts)} " + " ".join(lines),
-            f"Of {counted(len(points), 'represented feature')} (‖W_i‖² > 0.25; the other {data.n_ignored} "
-            f"are left out), these lie on the fractions, within 0.005: {_tell_fractions(points)}."
-            + note_sentence(data.lines.note),
+            f"Of {counted(len(points), 'represented feature')} (‖W_i‖² > 0.25; {data.n_ignored} that "
+            "are not represented are left out), these lie on the fractions, within 0.005: "
+            f"{_tell_fractions(points)}." + note_sentence(data.lines.note),
         ),
         reading=(
             "Above: D* = m / ‖W‖_F², about the number of hidden dimensions for each represented feature; 1 "
@@ -208,10 +216,12 @@ def _tell_line(x: Coordinate, label: str, stars: F64, at: I64, own: F64) -> str:
     )
     sticky = np.flatnonzero((stars >= 0.48) & (stars <= 0.54))
     if not len(sticky):
-        return f"{text} It is nowhere within 0.48 to 0.54, the sticky stretch at 1/2."
+        return f"{text} It is nowhere within 0.48 to 0.54, near the sticky 1/2."
     inside = own[np.isin(at, sticky)]
     near = int(((inside >= 0.48) & (inside <= 0.52)).sum())
-    place = listed([x.inline[k] for k in sorted({int(sticky[0]), int(sticky[-1])})])
+    place = x.inline[sticky[0]]
+    if len(sticky) > 1:
+        place = f"first {place}, last {x.inline[sticky[-1]]}"
     return (
         f"{text} It stays within 0.48 to 0.54 in {counted(len(sticky), 'cell')} ({place}), where "
         f"{share(near, len(inside))} of the represented features have D_i within 0.48 to 0.52."

@@ -5,16 +5,14 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from superpose_cli.plots.cells import Lines, over_one_axis
-from superpose_cli.plots.curves import coordinate_key, value_colours
+from superpose_cli.plots.curves import coordinate_key, set_log_ticks, value_colours
 from superpose_cli.plots.panels import write_note
 from superpose_cli.plots.stored import refuse
 from superpose_cli.plots.style import Style
-from superpose_cli.plots.words import Words, note_sentence, number, span
+from superpose_cli.plots.words import Words, note_sentence, span
 from superpose_cli.results.run import Run
 
 F64 = npt.NDArray[np.float64]
@@ -98,12 +96,13 @@ def draw(data: History, style: Style, title: str) -> Figure:
                 ax.plot(trace.step, np.where(trace.loss > 0, trace.loss, np.nan), color=colour, **look)
         if steps.max() >= 30 * early:
             ax.set(xscale="log", xlim=(early, steps.max()))
-            ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+            set_log_ticks(ax.xaxis, float(early), float(steps.max()))
         ax.set_title(label, fontsize=style.text)
         ax.set_xlabel("training step")
         ax.grid(axis="y")
     if len(losses) and losses.max() >= 3 * losses.min():
-        _log_loss(axes[0])
+        axes[0].set_yscale("log")
+        set_log_ticks(axes[0].yaxis, float(losses.min()), float(losses.max()))
     axes[0].set_ylabel("loss ÷ loss of the best constant output" if data.relative else "loss")
     coordinate_key(figure, list(axes), x, colours, mappable, style)
     write_note(figure, data.lines.note, style)
@@ -120,8 +119,9 @@ def words(data: History) -> Words:
         steps = span([trace.step[-1] for trace in best])
         low, high = (pick(best, key=_final) for pick in (min, max))
         told = (
-            f"Over {steps} steps the loss falls from {span([t.loss[0] for t in best])} to "
-            f"{span([t.loss[-1] for t in best])}{unit}; 90 % of the fall is done by step {span(halfway)}."
+            f"Over {steps} steps the loss falls from {span([t.loss[0] for t in best], joiner='–')} to "
+            f"{span([t.loss[-1] for t in best], joiner='–')}{unit}; 90 % of the fall is done by step "
+            f"{span(halfway)}."
         )
         if len(best) > 1:
             places = _places(data.lines)
@@ -177,18 +177,3 @@ def _places(lines: Lines) -> dict[int, str]:
         for label, cells in zip(lines.labels, lines.cells, strict=True)
         for k, cell in enumerate(cells)
     }
-
-
-def _log_loss(ax: Axes) -> None:
-    ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    low, high = ax.get_ylim()
-    if high < 30 * low:
-        ax.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: number(value) if _leads(value) else ""))
-    else:
-        ax.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _leads(value: float) -> bool:
-    """Whether a tick is 2 or 5 times a power of ten."""
-    return round(value / 10 ** np.floor(np.log10(value))) in (2, 5)

@@ -10,12 +10,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from superpose_cli.plots.cells import Panels, panels
-from superpose_cli.plots.panels import colour_bar, panel_figure, stretches, write_note
+from superpose_cli.plots.panels import colour_bar, panel_figure, tell, write_note
 from superpose_cli.plots.stored import best_weights, refuse_if_all_diverged
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import (
     Words,
-    listed,
     note_sentence,
     number,
     share,
@@ -77,19 +76,18 @@ def draw(data: Matrices, style: Style, title: str) -> Figure:
 def words(data: Matrices) -> Words:
     """How many features each model writes out, and how strongly they interfere."""
     kinds = [_kind(G, m) for G, m in zip(data.G, data.n_hidden, strict=True)]
-    told = []
-    for where, kind, members in stretches(data.panels, kinds):
-        told.append(f"{where}: {kind}{_numbers([data.G[i] for i in members])}.")
-    bias = np.concatenate([b[np.isfinite(b)] for b in data.b])
-    sizes = sorted(
-        {f"{len(G)} features in {m} dimensions" for G, m in zip(data.G, data.n_hidden, strict=True)}
+    told = tell(
+        data.panels,
+        kinds,
+        lambda where, kind, cells: f"{where}: {kind}{_numbers([data.G[i] for i in cells])}.",
     )
+    bias = np.concatenate([b[np.isfinite(b)] for b in data.b])
     return Words(
-        title=f"W^T W: {listed(sizes)}",
+        title=f"W^T W: {span([len(G) for G in data.G])} features in {span(data.n_hidden)} dimensions",
         paragraphs=(
             f"{shown_restart(data.restarts)} A feature is counted as written out if its diagonal entry "
             "exceeds "
-            f"{REPRESENTED_NORM_SQ}. " + " ".join(told),
+            f"{REPRESENTED_NORM_SQ}. " + told,
             f"The bias b runs from {span([bias.min()])} to {span([bias.max()])}."
             + note_sentence(data.panels.note),
         ),

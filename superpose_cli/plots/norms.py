@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from superpose_cli.plots.cells import Panels, panels
-from superpose_cli.plots.panels import colour_bar, panel_figure, stretches, write_note
+from superpose_cli.plots.panels import colour_bar, panel_figure, tell, write_note
 from superpose_cli.plots.stored import best_cells, best_features, by_cell, refuse_if_all_diverged
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import Words, note_sentence, number, shown_restart, span
@@ -86,12 +86,13 @@ def draw(data: Norms, style: Style, title: str) -> Figure:
 def words(data: Norms) -> Words:
     """How many features are represented, and how many of these share."""
     kinds = [_kind(*cell) for cell in zip(data.norm, data.interference, data.linear, strict=True)]
-    told = []
-    for where, kind, members in stretches(data.panels, kinds):
-        norm = np.concatenate([data.norm[i] for i in members])
+
+    def sentence(where: str, kind: str, cells: list[int]) -> str:
+        norm = np.concatenate([data.norm[i] for i in cells])
         norm = norm[represented(norm)]
-        lengths = f", with norms {span(norm)}" if len(norm) else ""
-        told.append(f"{where}: {kind}{lengths}.")
+        return f"{where}: {kind}, with norms {span(norm)}." if len(norm) else f"{where}: {kind}."
+
+    told = tell(data.panels, kinds, sentence)
     counts = [int(represented(norm).sum()) for norm in data.norm]
     sizes = span([len(norm) for norm in data.norm])
     caution = (
@@ -105,7 +106,7 @@ def words(data: Norms) -> Words:
         paragraphs=(
             f"{shown_restart(data.restarts)} A feature counts as represented if ‖W_i‖² > 0.25, and as "
             "sharing if "
-            f"its interference exceeds {number(SHARED)}. " + " ".join(told),
+            f"its interference exceeds {number(SHARED)}. " + told,
             "Interference is the sum over the other features j of (Ŵ_i · W_j)²: how much of them lies along "
             "feature i." + caution + note_sentence(data.panels.note),
         ),

@@ -1,6 +1,6 @@
 """Small multiples: the frame that the panel plots share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from textwrap import fill
 from typing import Any, cast
@@ -11,9 +11,11 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from superpose_cli.plots.cells import Panels
+from superpose_cli.plots.cells import Panels, evenly
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import listed, sentence
+
+MOST_TOLD = 10
 
 
 def panel_figure(
@@ -70,6 +72,15 @@ def write_note(figure: Figure, note: str, style: Style) -> None:
         wide = int(figure.get_figwidth() * 72 / (0.56 * style.small))
         text = fill(f"{sentence(note)}.", wide)
         figure.supxlabel(text, x=0.012, ha="left", fontsize=style.small, color=style.muted)
+
+
+def tell(panels: Panels, names: Sequence[str], sentence_of: Callable[[str, str, list[int]], str]) -> str:
+    """A sentence for each of `stretches`; of more than `MOST_TOLD`, evenly spaced ones, which is said."""
+    found = list(stretches(panels, names))
+    told = [sentence_of(*found[i]) for i in evenly(len(found), MOST_TOLD)]
+    if len(told) < len(found):
+        told.append(f"({len(told)} of {len(found)} such stretches are told, evenly spaced.)")
+    return " ".join(told)
 
 
 def stretches(panels: Panels, names: Sequence[str]) -> Iterator[tuple[str, str, list[int]]]:

@@ -145,12 +145,13 @@ def _scree(ax: Axes, values: F64, colour: tuple[float, float, float], style: Sty
 
 def _ranks(ax: Axes, data: Spectra, cells: list[int], style: Style, *, legend: bool) -> None:
     x = data.lines.x
-    for ranks, colour, name in (
-        (data.rank_W, style.dedicated, "W"),
-        (data.rank_h, style.superposed, "cov(h)"),
+    for ranks, colour, marker, name in (
+        (data.rank_W, style.ink, "o", "W"),
+        (data.rank_h, style.muted, "s", "cov(h)"),
     ):
         values = [ranks.get(cell, np.nan) for cell in cells]
-        ax.plot(x.positions, values, "o" if x.named else "o-", ms=2.2 * style.line, color=colour, label=name)
+        line = "none" if x.named else "-"
+        ax.plot(x.positions, values, marker, ls=line, ms=2.2 * style.line, color=colour, label=name)
     dims = max(len(data.singular_values[cell]) for cell in data.rank_W)
     ax.axhline(dims, color=style.muted, lw=0.6 * style.line, ls=(0, (4, 3)), zorder=1)
     ax.set(ylabel="effective rank", ylim=(0, dims * 1.08))

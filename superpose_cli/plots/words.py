@@ -47,11 +47,11 @@ def number(value: float, digits: int = 3) -> str:
     return f"{mantissa}e{int(exponent)}".replace("-", "−")
 
 
-def span(values: Iterable[float], digits: int = 3) -> str:
+def span(values: Iterable[float], digits: int = 3, joiner: str = " to ") -> str:
     """The range of `values`: '0.31 to 0.52', or the one number they all round to."""
     array = np.fromiter(values, dtype=np.float64)
     low, high = number(float(array.min()), digits), number(float(array.max()), digits)
-    return low if low == high else f"{low} to {high}"
+    return low if low == high else f"{low}{joiner}{high}"
 
 
 def share(part: int, whole: int) -> str:
@@ -72,8 +72,8 @@ def counted(count: int, singular: str, plural: str | None = None) -> str:
 
 
 def sentence(text: str) -> str:
-    """`text` with a capital at the start."""
-    return text[:1].upper() + text[1:]
+    """`text` with a capital at the start, unless that is a symbol (`n = 6`)."""
+    return text if text[1:2] == " " else text[:1].upper() + text[1:]
 
 
 def note_sentence(note: str) -> str:

@@ -1,6 +1,7 @@
 """What is laid out where: axes, panels, lines, thinning, and cells that are not there yet."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from superpose_cli.plots.cells import coordinates, evenly, over_one_axis, panels
-from superpose_cli.plots.panels import stretches
+from superpose_cli.plots.panels import stretches, tell
 from superpose_cli.results.run import load_run
 from tests.synthetic import write_run
 
@@ -96,6 +97,37 @@ def test_cells_that_are_not_stored_are_blank_and_told(tmp_path) -> None:
     assert layout.cells.tolist() == [[0, 1, 2, -1]]
     assert layout.note == "1 cell not trained yet"
     assert len(layout.places) == 3
+
+
+def test_keys_that_advance_together_share_an_axis(tmp_path) -> None:
+    run = make(tmp_path, {"model.n_features": [3, 3], P: [1.0, 0.1]})
+    axes = run.axes
+    zipped = replace(
+        axes[0],
+        keys=("train.steps", P),
+        columns=("steps", "feature_probability"),
+        values=((10, 0.5), (20, 0.2)),
+    )
+    run = replace(run, manifest=replace(run.manifest, axes=(zipped,)))
+    (axis,) = coordinates(run)
+    assert axis.is_density
+    assert axis.texts == ("1/(1−S) = 2\np = 0.5\nsteps = 10", "1/(1−S) = 5\np = 0.2\nsteps = 20")
+
+
+def test_lists_are_names(tmp_path) -> None:
+    run = make(tmp_path, {P: [1.0, 0.1]})
+    axis = replace(run.axes[0], values=(("[1.0,0.5]",), ("[0.1,0.1]",)))
+    (shown,) = coordinates(replace(run, manifest=replace(run.manifest, axes=(axis,))))
+    assert shown.named
+    assert not shown.is_density
+    assert shown.texts == ("p = [1.0, 0.5]", "p = [0.1, 0.1]")
+
+
+def test_at_most_ten_stretches_are_told(tmp_path) -> None:
+    layout = panels(make(tmp_path, {P: np.geomspace(1, 0.01, 25).tolist()}))
+    text = tell(layout, [str(i) for i in range(25)], lambda where, name, _: f"{where}: {name}.")
+    assert text.startswith("At 1/(1−S) = 1, p = 1: 0. ")
+    assert text.endswith("p = 0.01: 24. (10 of 25 such stretches are told, evenly spaced.)")
 
 
 def test_neighbours_of_one_name_are_told_together(tmp_path) -> None:

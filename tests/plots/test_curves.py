@@ -1,11 +1,12 @@
 """Axes over the grid and labels that do not collide."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from superpose_cli.plots.cells import density_coordinate
+from superpose_cli.plots.cells import Coordinate, density_coordinate
 from superpose_cli.plots.curves import edges, set_horizontal, spread_labels
 
 
@@ -36,3 +37,15 @@ def test_density_axis_is_logarithmic_with_plain_numbers() -> None:
     assert low < 1 < 100 < high
     shown = ax.xaxis.get_major_formatter()
     assert [shown(value, 0) for value in (1, 20, 100)] == ["1", "20", "100"]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_few_values_are_the_ticks(named: bool) -> None:
+    ax = Figure().subplots()
+    texts = ("2", "3", "7")
+    values = np.arange(3.0) if named else np.array([2.0, 3.0, 7.0])
+    set_horizontal(
+        ax, Coordinate(name="n_hidden", label="m", positions=values, texts=texts, log=False, named=named)
+    )
+    assert ax.get_xticks().tolist() == values.tolist()
+    assert [label.get_text() for label in ax.get_xticklabels()] == list(texts)

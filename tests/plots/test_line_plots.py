@@ -75,7 +75,7 @@ def test_dims_words(tmp_path) -> None:
     assert "D* goes from 1 at 1/(1−S) = 1, p = 1 to 0.4 at 1/(1−S) = 20, p = 0.05" in words.paragraphs[0]
     assert "in 1 cell (1/(1−S) = 3.33, p = 0.3), where 100 % (16 of 16)" in words.paragraphs[0]
     assert "Of 44 represented features" in words.paragraphs[1]
-    assert "the other 16 are left out" in words.paragraphs[1]
+    assert "16 that are not represented are left out" in words.paragraphs[1]
     assert "1/2 (antipodal pair) 16, a line, 2/5 (pentagon) 20, a line" in words.paragraphs[1]
     assert "1 (dedicated) 8, 3/4 (tetrahedron) 0," in words.paragraphs[1]  # 8 points are no line
 

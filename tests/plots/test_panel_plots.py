@@ -73,6 +73,10 @@ def test_turned_points_the_first_represented_feature_right_and_the_next_up() -> 
     np.testing.assert_allclose(W[1], [2, 0], atol=1e-12)
     np.testing.assert_allclose(W[2], [-1, 0], atol=1e-12)
     assert W[3, 1] > 0
+    flat = turned(
+        np.array([[1.0, 0.0], [-1.0, -0.05], [0.1, 0.02]])
+    )  # all near the line: the furthest decides
+    assert flat[1, 1] > 0 > flat[2, 1]
     assert turned(np.full((3, 2), np.nan)).shape == (0, 2)
     assert not turned(np.zeros((3, 2))).any()
 
@@ -258,7 +262,7 @@ def test_a_run_that_diverged_everywhere_is_refused(tmp_path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["arrows", "wtw", "norms"])
-@pytest.mark.parametrize(("count", "panels"), [(1, 1), (40, 40), (60, 40)])
+@pytest.mark.parametrize(("count", "panels"), [(1, 1), (60, 40)])
 def test_one_panel_and_forty(tmp_path, name: str, count: int, panels: int) -> None:
     W = np.tile(polygon(5), (count, 1, 1))
     run = load_run(write_run(tmp_path / "run", W, axes={P: np.geomspace(1, 0.01, count).tolist()}))

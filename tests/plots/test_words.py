@@ -32,6 +32,7 @@ def test_span_share_and_lists() -> None:
     assert [listed(list("abc"[:k])) for k in range(4)] == ["", "a", "a and b", "a, b and c"]
     assert [counted(k, "cell") for k in (1, 7)] == ["1 cell", "7 cells"]
     assert sentence("from here") == "From here"
+    assert sentence("n = 6: small") == "n = 6: small"
 
 
 def test_markdown_has_all_parts_in_order() -> None:
