@@ -20,6 +20,7 @@ PACKAGE = Path(__file__).parent.parent
 SOURCES = (
     "engines/compiled_sampling.py",
     "engines/compiling.py",
+    "engines/numba_evaluation.py",
     "engines/numba_kernels.py",
     "engines/tiles.py",
     "toy_model/fixed_log.py",

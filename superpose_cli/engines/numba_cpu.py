@@ -15,7 +15,8 @@ import numpy as np
 
 from superpose_cli.engines import compiled_sampling
 from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, initial_state
-from superpose_cli.engines.numba_kernels import OPTIMIZERS, Hypers, Spec, Sums, Weights, measure, train
+from superpose_cli.engines.numba_evaluation import Sums, measure
+from superpose_cli.engines.numba_kernels import OPTIMIZERS, Hypers, Spec, Weights, train
 from superpose_cli.engines.tiles import LANES
 from superpose_cli.experiment.config import Activation, DataKind, Objective, Optimizer, Reduction, Target
 from superpose_cli.experiment.instances import Family, InstanceBatch

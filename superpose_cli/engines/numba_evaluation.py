@@ -1,0 +1,134 @@
+"""What instances are measured on: the sums over evaluation rows, fused like the training step.
+
+A panel's sums run in float32 over at most 1,024 rows and are added up in float64.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from superpose_cli.engines.compiling import compiled
+from superpose_cli.engines.numba_kernels import (
+    SUMS,
+    backward,
+    clear,
+    draw_panel,
+    forward,
+    new_scratch,
+    new_slopes,
+    table_panel,
+)
+from superpose_cli.engines.tiles import correlate
+
+
+class Sums(NamedTuple):
+    """Running sums over the rows that instances are measured on, float64."""
+
+    feature: np.ndarray
+    """(I, n): weighted squared errors."""
+    row: np.ndarray
+    """(I, 2): of the loss of each row, and of its square."""
+    h: np.ndarray
+    """(I, m)."""
+    h_abs: np.ndarray
+    """(I,)."""
+    hh: np.ndarray
+    """(I, m, m)."""
+    target: np.ndarray
+    """(I, n), where moments of the target are wanted; else (I, 0)."""
+    target_square: np.ndarray
+    alive: np.ndarray
+    """bool (I,): some gradient is not 0."""
+
+
+@numba.njit(fastmath=SUMS)
+def row_errors(y, x, shift, importance, relu, absolute, row_loss):
+    """Add importance * (target - act(y + shift))^2 to row_loss; the sum over rows."""
+    total = np.float32(0)
+    for r in range(len(y)):
+        z = y[r] + shift
+        if relu and z <= 0:
+            z = np.float32(0)
+        error = (abs(x[r]) if absolute else x[r]) - z
+        square = importance * error * error
+        row_loss[r] += square
+        total += square
+    return total
+
+
+@numba.njit(fastmath=SUMS)
+def sum_and_square(values, scale):
+    """The sums of scale * value and of its square, in float64."""
+    total, square = 0.0, 0.0
+    for value in values:
+        wide = np.float64(value) * scale
+        total += wide
+        square += wide * wide
+    return total, square
+
+
+@numba.njit(fastmath=SUMS)
+def sum_abs(values):
+    """The sums of the values and of their magnitudes."""
+    total, magnitude = np.float32(0), np.float32(0)
+    for value in values:
+        total += value
+        magnitude += abs(value)
+    return total, magnitude
+
+
+@numba.njit
+def measure_panel(i, s, spec, valid, b, importance, row_loss, hh, sums):
+    """Add the first `valid` rows of the block to the sums of instance i."""
+    n, m, rows = spec.n, spec.m, s.x.shape[1]
+    row_loss[:valid] = 0
+    for j in range(n):
+        shift = b[j] if spec.bias else np.float32(0)
+        x = s.x[j, :valid]
+        errors = row_errors(
+            s.y[j, :valid], x, shift, importance[j], spec.output_relu, spec.absolute, row_loss
+        )
+        sums.feature[i, j] += errors
+        if sums.target.shape[1]:
+            total, magnitude = sum_abs(x)
+            sums.target[i, j] += magnitude if spec.absolute else total
+            sums.target_square[i, j] += sum_and_square(x, 1.0)[1]
+    total, square = sum_and_square(row_loss[:valid], 1 / n)
+    sums.row[i, 0] += total
+    sums.row[i, 1] += square
+    for k in range(m):
+        s.h[k, valid:] = 0
+        total, magnitude = sum_abs(s.h[k, :valid])
+        sums.h[i, k] += total
+        sums.h_abs[i] += magnitude
+    hh[:] = 0
+    correlate(hh, m, s.h, m, s.h, m, s.h, s.h, rows, False)
+    for k in range(m):
+        for j in range(m):
+            sums.hh[i, k, j] += hh[k * m + j]
+
+
+@compiled(nogil=True)
+def measure(
+    begin, end, spec, draw, key, bounds, tables, table_of, weights, importance, scales, l1, n_rows, sums
+):
+    """Add rows 0 .. n_rows - 1 of the draw, or of the tables, to the sums of instances begin .. end - 1."""
+    s, slopes = new_scratch(spec), new_slopes(weights)
+    row_loss, hh = np.empty(spec.rows, np.float32), np.empty(spec.m * spec.m, np.float32)
+    for i in range(begin, end):
+        W, W_dec, b, b_hidden = weights.W[i], weights.W_dec[i], weights.b[i], weights.b_hidden[i]
+        for row in range(0, n_rows, spec.rows):
+            if spec.n_rows:
+                table_panel(s, spec, draw, key[i], row, tables[table_of[i]])
+            else:
+                draw_panel(s, draw, key[i], row, bounds, i)
+            forward(s, spec, W, W_dec, b_hidden)
+            valid = min(spec.rows, n_rows - row)
+            measure_panel(i, s, spec, valid, b, importance[i], row_loss, hh, sums)
+            if not sums.alive[i]:
+                clear(slopes)
+                backward(s, spec, valid, W, W_dec, b, scales[i], l1[i], slopes)
+                sums.alive[i] = (
+                    slopes.W.any() or slopes.W_dec.any() or slopes.b.any() or slopes.b_hidden.any()
+                )

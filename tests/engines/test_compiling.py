@@ -1,0 +1,72 @@
+"""Where compiled kernels are kept."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from superpose_cli.engines import compiling
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """Two places for a cache, and no memory of the choice between them."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "first"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "second"))
+    compiling.cache_folder.cache_clear()
+    yield tmp_path
+    compiling.cache_folder.cache_clear()
+
+
+def test_the_folder_is_named_after_the_source(folders, monkeypatch):
+    first = compiling.cache_folder()
+    assert first is not None
+    assert first.parent == folders / "first"
+    monkeypatch.setattr(compiling, "SOURCES", compiling.SOURCES[:-1])
+    compiling.cache_folder.cache_clear()
+    assert compiling.cache_folder() != first, "other source, other folder"
+
+
+def test_the_next_folder_serves_where_the_first_cannot_be_made(folders):
+    (folders / "first").touch()
+    found = compiling.cache_folder()
+    assert found is not None
+    assert found.parent == folders / "second"
+
+
+def test_code_is_compiled_where_nothing_can_be_written(folders, monkeypatch):
+    (folders / "first").touch()
+    (folders / "second").touch()
+    (folders / "third").touch()
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(folders / "third"))
+    assert compiling.cache_folder() is None
+    double = compiling.compiled()(_double)
+    assert double(np.int64(4)) == 8
+
+
+def test_compiled_code_is_found_again(folders):
+    folder = compiling.cache_folder()
+    assert folder is not None
+    assert compiling.compiled()(_double)(np.int64(4)) == 8
+    assert list(folder.rglob("*.nbi"))
+    again = compiling.compiled()(_double)
+    assert again(np.int64(5)) == 10
+    assert sum(again.stats.cache_hits.values()) == 1
+
+
+def test_every_file_with_a_kernel_is_in_the_digest():
+    """A file that numba compiles from must change the folder's name."""
+    package = Path(compiling.PACKAGE)
+    using = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if any(
+            mark in path.read_text() for mark in ("@numba.njit", "@compiled(", "@intrinsic", "numba.njit(")
+        )
+    }
+    assert using <= set(compiling.SOURCES)
+    assert all((package / source).exists() for source in compiling.SOURCES)
+
+
+def _double(x):
+    return x + x

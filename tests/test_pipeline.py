@@ -1,0 +1,239 @@
+"""The whole flow: what is trained is stored, found again, continued, and right."""
+
+import hashlib
+import os
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from superpose_cli.engines.training import SILENT
+from superpose_cli.errors import ConfigError, RunError
+from superpose_cli.experiment import sharding
+from superpose_cli.experiment.compose import load_experiment
+from superpose_cli.pipeline import load_run, plan_experiment, run_experiment
+from superpose_cli.toy_model.theory import linear_optimum, phase_2_in_1
+
+SMALL = ("train.steps=30", "train.n_batch=64", "evaluation.n_rows=500", "history.every=10", "engine=torch")
+
+
+def run(tmp_path: Path, *overrides: str, **options):
+    return run_experiment(load_experiment(overrides), outputs=tmp_path, **options)
+
+
+def table_bytes(path: Path) -> dict[str, str]:
+    """The digest of every stored table file."""
+    files = sorted(path.glob("*.parquet/*.parquet"))
+    return {str(f.relative_to(path)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+def weights_by_key(path: Path) -> dict[str, np.ndarray]:
+    """W of every instance by its key."""
+    stored = load_run(path)
+    keys = stored.instances(["key", "cell", "restart"]).set_index(["cell", "restart"])["key"]
+    return {
+        keys[cell, restart]: W
+        for block in stored.weights(best=False)
+        for cell, restart, W in zip(block.cell, block.restart, block.W, strict=True)
+    }
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    """A handful of instances a shard."""
+    monkeypatch.setattr(sharding, "MAX_INSTANCES", 4)
+
+
+def test_a_run_is_stored_whole_and_found_again(tmp_path):
+    overrides = (*SMALL, "data.feature_probability=0.1,0.5", "model.n_hidden=2,3", "restarts=2")
+    done = run(tmp_path, *overrides)
+    assert (done.status, done.n_instances, done.n_trained) == ("complete", 8, 8)
+    stored = load_run(done.path)
+    assert stored.manifest.status == "complete"
+    assert stored.manifest.counts == {"ok": 8}
+    instances, features, history = stored.instances(), stored.features(), stored.history()
+    assert len(instances) == 8
+    assert len(features) == 8 * 5
+    assert sorted(history["step"].unique()) == [0, 10, 20, 30]
+    assert instances.groupby("cell")["n_hidden"].first().tolist() == [2, 3, 2, 3]
+    assert not instances["key"].duplicated().any()
+    np.testing.assert_allclose(
+        features.groupby(["cell", "restart"])["feature_loss"].mean().to_numpy(), instances["loss"], rtol=1e-6
+    )
+    before = table_bytes(done.path)
+    again = run(tmp_path, *overrides)
+    assert (again.status, again.n_trained, again.path) == ("already done", 0, done.path)
+    assert table_bytes(done.path) == before
+    fresh = run(tmp_path, *overrides, fresh=True)
+    assert fresh.path != done.path
+    assert table_bytes(fresh.path) == before, "tables hold no times and no names of machines"
+
+
+def test_other_cells_leave_an_instance_alone(tmp_path):
+    """Adding, removing and reordering cells, restarts and shapes leaves every other instance's bits alone."""
+    one = run(tmp_path, *SMALL, "data.feature_probability=0.1,0.5,1", "model.n_hidden=2,3", "restarts=2")
+    two = run(tmp_path, *SMALL, "model.n_hidden=4,3", "data.feature_probability=1,0.1,0.7", "restarts=3")
+    first, second = weights_by_key(one.path), weights_by_key(two.path)
+    shared = first.keys() & second.keys()
+    assert len(shared) == 2 * 2, "two densities at n_hidden=3, two restarts"
+    for key in shared:
+        np.testing.assert_array_equal(first[key], second[key])
+
+
+def test_an_interrupted_run_continues_to_the_same_bits(tmp_path, small_shards):
+    overrides = (*SMALL, "data.feature_probability=geomspace(1,0.1,7)", "restarts=3")
+    whole = run(tmp_path / "a", *overrides)
+
+    class StopAfter:
+        """Presses Ctrl-C when the second shard is stored."""
+
+        def __getattr__(self, name):
+            return getattr(SILENT, name)
+
+        def committed(self, instances):
+            if instances >= 8:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    part = run(tmp_path / "b", *overrides, watch=StopAfter())
+    assert (part.status, part.n_trained) == ("interrupted", 8)
+    assert load_run(part.path).manifest.status == "interrupted"
+    assert len(load_run(part.path).instances(["cell"])) == 8
+    none = run(tmp_path / "b", *overrides, max_seconds=0)
+    assert (none.status, none.n_trained) == ("interrupted", 0)
+    rest = run(tmp_path / "b", *overrides)
+    assert (rest.status, rest.n_trained) == ("complete", 21 - 8)
+    assert table_bytes(rest.path) == table_bytes(whole.path)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "the handler is put back"
+
+
+def test_a_run_works_outside_the_main_thread(tmp_path):
+    found = []
+    experiment = load_experiment([*SMALL])
+    thread = threading.Thread(target=lambda: found.append(run_experiment(experiment, outputs=tmp_path)))
+    thread.start()
+    thread.join()
+    assert found[0].status == "complete"
+
+
+def test_another_arithmetic_is_not_mixed_in(tmp_path, small_shards):
+    overrides = (*SMALL, "data.feature_probability=0.1,0.2,0.3", "restarts=2")
+    partial = run(tmp_path, *overrides, max_seconds=0)
+    with pytest.raises(ConfigError, match="--fresh"):
+        run(tmp_path, *overrides, "engine.dtype=float64")
+    done = run(tmp_path, *overrides)
+    assert done.path == partial.path
+    with pytest.raises(ConfigError, match="--fresh"):
+        run(tmp_path, *overrides, "engine.dtype=float64")
+    assert run(tmp_path, *overrides, "engine.name=auto").status == "already done"
+
+
+def test_out_is_the_folder_and_refuses_another_experiment(tmp_path):
+    out = tmp_path / "mine"
+    assert run(tmp_path, *SMALL, out=out).path == out
+    with pytest.raises(RunError, match="n_hidden"):
+        run(tmp_path, *SMALL, "model.n_hidden=3", out=out)
+
+
+def test_population_evaluation_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ConfigError, match=r"evaluation\.method=sampled"):
+        run(tmp_path, *SMALL, "evaluation.method=population")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_grid_too_large_for_the_disk_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    with pytest.raises(ConfigError, match=r"need about .* on disk, 1 kB are free"):
+        run(tmp_path, *SMALL)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_instance_too_large_for_memory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("superpose_cli.planning.free_memory", lambda device: 1000)
+    with pytest.raises(ConfigError, match=r"needs .* of memory, 1 kB are free: lower train\.n_batch"):
+        run(tmp_path, *SMALL)
+
+
+def test_a_plan_writes_nothing_and_knows_what_is_stored(tmp_path):
+    overrides = (*SMALL, "data.feature_probability=0.1,0.5", "restarts=3")
+    plan = plan_experiment(load_experiment(overrides), outputs=tmp_path)
+    assert (plan.n_cells, plan.restarts, plan.n_instances, plan.n_stored) == (2, 3, 6, 0)
+    assert plan.seconds > 0
+    assert plan.memory_bytes > 0
+    assert not list(tmp_path.iterdir())
+    done = run(tmp_path, *overrides)
+    plan = plan_experiment(load_experiment(overrides), outputs=tmp_path)
+    assert (plan.path, plan.n_stored, plan.seconds) == (done.path, 6, 0.0)
+    stored = sum(file.stat().st_size for file in done.path.glob("*.parquet/*"))
+    assert plan.disk_bytes < 20 * stored
+
+
+def test_a_diverged_restart_is_stored_and_counted(tmp_path):
+    found = run(tmp_path, *SMALL, "train.optimizer=sgd", "train.learning_rate=0.001,1e30", "restarts=2")
+    assert (found.status, found.failures) == ("complete", 2)
+    instances = load_run(found.path).instances(["status", "failed_step", "loss_ratio", "learning_rate"])
+    assert (instances["status"] == "diverged").tolist() == [False, False, True, True]
+    assert instances["failed_step"].isna().tolist() == [True, True, False, False]
+
+
+def test_the_linear_model_reaches_its_optimum(tmp_path):
+    """Facts T4 and pitfall 9: the loss in closed form within 0.5 %, the projector on the most important, and
+    no superposition, at every density."""
+    done = run(
+        tmp_path,
+        "model=linear",
+        "model.n_features=20",
+        "model.n_hidden=5",
+        "importance=geometric",
+        "importance.decay=0.7",
+        "data.feature_probability=1,0.3,0.05",
+        "evaluation.method=population",
+        "restarts=2",
+        "history.every=0",
+    )
+    stored = load_run(done.path)
+    best = stored.best(["feature_probability", "loss", "frobenius_norm_sq", "cell", "restart"])
+    importance = 0.7 ** np.arange(20)
+    features = stored.features(["cell", "restart", "dimensionality", "leverage"])
+    features = features.merge(best[["cell", "restart"]]).groupby("cell")[["dimensionality", "leverage"]].sum()
+    for row, W in zip(best.itertuples(), stored.weights()[0].W, strict=True):
+        p = row.feature_probability
+        G, summed = linear_optimum(importance[None], np.full((1, 20), p / 3 - p * p / 4), 5)
+        assert row.loss == pytest.approx(summed[0] / 20, rel=0.005)
+        assert row.frobenius_norm_sq <= 1.02 * 5
+        gap = features.loc[row.cell, "leverage"] - features.loc[row.cell, "dimensionality"]
+        assert gap < 0.02 * 5
+        np.testing.assert_allclose(W @ W.T, G[0], atol=0.1)
+
+
+def test_the_introduction_ends_in_a_pentagon(tmp_path):
+    """Issue and paper, introduction: at p = 1/20 a pentagon, at p = 1 the first two features alone."""
+    done = run(tmp_path, "experiment=intro", "data.feature_probability=1,0.05", "evaluation.n_rows=100000")
+    dense, sparse = load_run(done.path).weights()[0].W.astype(float)
+    norms = (sparse**2).sum(1)
+    assert ((norms > 1) & (norms < 1.6)).all()
+    gram = sparse @ sparse.T
+    for i in range(5):
+        others = np.sort(np.delete(gram[i], i))
+        np.testing.assert_allclose(others[:2], -1, atol=0.25)
+        assert (others[2:] > 0).all()
+    np.testing.assert_allclose((dense**2).sum(1), [1, 1, 0, 0, 0], atol=0.02)
+    assert abs(dense[0] @ dense[1]) < 0.02
+
+
+@pytest.mark.slow
+def test_the_phase_map_agrees_with_theory(tmp_path):
+    """Fact T10's measure at the shipped size: the best restart's phase is T3's argmin in 95 % of cells."""
+    done = run(tmp_path, "experiment=phase_2_in_1")
+    stored = load_run(done.path)
+    best = stored.best(["cell", "restart", "feature_probability", "last_importance"])
+    extra = stored.features(["cell", "restart", "feature", "norm", "dimensionality", "regime"])
+    extra = best.merge(extra[extra["feature"] == 1], on=["cell", "restart"])
+    losses = phase_2_in_1(extra["feature_probability"].to_numpy(), extra["last_importance"].to_numpy())
+    names = np.array(list(losses))
+    expected = names[np.argmin(np.stack([losses[name] for name in names]), axis=0)]
+    trained = extra["regime"].astype(str).to_numpy()
+    assert len(extra) == 400
+    assert (trained == expected).mean() >= 0.95, pd.crosstab(trained, expected)
