@@ -113,8 +113,9 @@ def initial_state(batch: InstanceBatch, dtype: str) -> State:
     if family.hidden_bias:
         parameters["b_hidden"] = np.zeros((count, m), dtype)
     second = {} if family.optimizer is Optimizer.sgd else parameters
+    absent: dict[str, Any] = dict.fromkeys(PARAMETERS)
     return State(
-        **(dict.fromkeys(PARAMETERS) | parameters),
+        **(absent | parameters),
         moment1={name: np.zeros_like(value) for name, value in parameters.items()},
         moment2={name: np.zeros_like(value) for name, value in second.items()},
         step=0,

@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import config
+
+_settings: Any = config
+"""numba's module of settings, whose names are made at run time."""
 
 PACKAGE = Path(__file__).parent.parent
 SOURCES = (
@@ -70,9 +74,9 @@ def cache_folder() -> Path | None:
 @contextmanager
 def _numba_caches_in(folder: Path) -> Iterator[None]:
     """numba chooses a function's cache when it decorates it, by a global setting."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder)
+    before = _settings.CACHE_DIR
+    _settings.CACHE_DIR = str(folder)
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = before
+        _settings.CACHE_DIR = before

@@ -100,8 +100,9 @@ class NumbaEngine:
             failed,
         )
         has_second = family.optimizer is not Optimizer.sgd
+        absent: dict[str, Any] = dict.fromkeys(PARAMETERS)
         return State(
-            **(dict.fromkeys(PARAMETERS) | _shaped(family, weights)),
+            **(absent | _shaped(family, weights)),
             moment1=_shaped(family, first),
             moment2=_shaped(family, second) if has_second else {},
             step=stop_step,

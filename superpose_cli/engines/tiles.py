@@ -36,22 +36,22 @@ _FLOAT = ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 
 
-def _data(context: Any, builder: ir.IRBuilder, kind: types.Array, value: ir.Value) -> ir.Value:
+def _data(context: Any, builder: Any, kind: types.Array, value: ir.Value) -> ir.Value:
     return context.make_array(kind)(context, builder, value).data
 
 
-def _load(builder: ir.IRBuilder, base: ir.Value, index: ir.Value) -> ir.Value:
+def _load(builder: Any, base: ir.Value, index: ir.Value) -> ir.Value:
     pointer = builder.bitcast(builder.gep(base, [index]), _VECTOR.as_pointer())
     return builder.load(pointer, align=4)
 
 
-def _splat(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
+def _splat(builder: Any, scalar: ir.Value) -> ir.Value:
     one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
     mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
     return builder.shuffle_vector(one, ir.Constant(_VECTOR, ir.Undefined), mask)
 
 
-def _fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+def _fma(builder: Any, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
     kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
     return builder.call(function, [a, b, c])
@@ -68,7 +68,7 @@ def _combine_tile(outputs: int, vectors: int) -> Any:
             out, at, stride, panel, start, panel_stride, coefficient, first, next_k, next_i, count
         )
 
-        def emit(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> ir.Value:
             out, at, stride, panel, start, panel_stride, coefficient, first, next_k, next_i, count = args
             out = _data(context, builder, sig.args[0], out)
             panel = _data(context, builder, sig.args[3], panel)
@@ -103,7 +103,7 @@ def _combine_tile(outputs: int, vectors: int) -> Any:
     return tile
 
 
-def _merge(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, width: int) -> ir.Value:
+def _merge(builder: Any, a: ir.Value, b: ir.Value, width: int) -> ir.Value:
     """Two vectors whose runs of `width` lanes hold parts of a sum each, as one with runs half as long."""
     lanes = [lane for run in range(0, LANES, width) for lane in range(run, run + width // 2)]
     index = ir.VectorType(ir.IntType(32), LANES)
@@ -115,7 +115,7 @@ def _merge(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, width: int) -> ir.Va
     return builder.fadd(*halves)
 
 
-def _sums_of(builder: ir.IRBuilder, vectors: list[ir.Value]) -> list[ir.Value]:
+def _sums_of(builder: Any, vectors: list[ir.Value]) -> list[ir.Value]:
     """The sum over the lanes of each of 1, 2, 4, ... vectors, by a tree: about 3 instructions a vector."""
     count, width = len(vectors), LANES
     while len(vectors) > 1:
@@ -136,7 +136,7 @@ def _correlate_tile(size_a: int, size_b: int) -> Any:
     def tile(typing: Any, out, at, stride, a, start_a, b, start_b, width, c, d, vectors, second):
         signature = types.void(out, at, stride, a, start_a, b, start_b, width, c, d, vectors, second)
 
-        def emit(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> ir.Value:
             out, at, stride, a, start_a, b, start_b, width, c, d, vectors, second = args
             out, a, b, c, d = (
                 _data(context, builder, sig.args[position], value)

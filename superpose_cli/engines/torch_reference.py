@@ -6,6 +6,7 @@ come from the compiled sampler, on a GPU from the same Philox written on tensors
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,8 +103,9 @@ class TorchEngine:
             update(family.optimizer, parameters, slopes, moment1, moment2, Coefficients(*coefficients))
             finite = parameters["W"].isfinite().flatten(1).all(1)
             failed = torch.where((failed < 0) & ~finite, step, failed)
+        absent: dict[str, Any] = dict.fromkeys(PARAMETERS)
         return State(
-            **{name: _host(parameters[name]) if name in parameters else None for name in PARAMETERS},
+            **(absent | {name: _host(value) for name, value in parameters.items()}),
             moment1={k: _host(v) for k, v in moment1.items()},
             moment2={k: _host(v) for k, v in moment2.items()},
             step=stop_step,
