@@ -53,7 +53,7 @@ OVERRIDES = [
     ("model=3", "name one of its options"),
     ("model=[linear,relu_output]", "name one of its options"),
     ("model={n_hidden:3}", "name one of its options"),
-    ("engine=numb", "Available: auto, torch"),
+    ("engine=torc", "Available: auto, numba, torch"),
     # types
     ("model.n_hidden=abc", "an integer >= 1"),
     ("model.n_hidden=1.5", "an integer >= 1"),
