@@ -29,6 +29,7 @@ from superpose_cli.experiment.config import Config, EvaluationMethod
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.keys import run_id
 from superpose_cli.planning import Plan, check_sizes, estimate_seconds, pack_bytes, warnings_of
+from superpose_cli.plots.names import check_name
 from superpose_cli.results.manifest import Manifest, RunAxis, read_manifest
 from superpose_cli.results.measures import shard_tables
 from superpose_cli.results.run import load_run
@@ -131,6 +132,8 @@ def _prepare(
 ) -> tuple[Grid, Config, Path, Choice]:
     """The grid, what its variants share, the run's folder and the engine; ConfigError if they do not fit."""
     grid, config = Grid(experiment), experiment.variants[0]
+    for name in config.plots:
+        check_name(name)
     choice = choose_engine(config.engine, grid.families())
     if config.evaluation.method is EvaluationMethod.population:
         l1 = any(variant.model.hidden_l1 > 0 for variant in experiment.variants)

@@ -13,9 +13,9 @@ from superpose_cli.errors import RunError
 
 def complete_plot(incomplete: str) -> list[str]:
     """What the shell offers for a half-typed plot."""
-    from superpose_cli.plots.registry import PLOTS
+    from superpose_cli.plots.names import NAMES
 
-    return [name for name in PLOTS if name.startswith(incomplete)]
+    return [name for name in NAMES if name.startswith(incomplete)]
 
 
 def plot(

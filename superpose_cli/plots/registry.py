@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from superpose_cli.errors import ConfigError
 from superpose_cli.plots import arrows, dims, history, matrices, norms, phase, spectrum, success
+from superpose_cli.plots.names import NAMES, check_name
 from superpose_cli.plots.stored import Lacks
 from superpose_cli.plots.style import FORMATS, Style, replacing, save_figure
 from superpose_cli.plots.words import Words
@@ -114,13 +115,12 @@ PLOTS = {
         ),
     )
 }
+assert tuple(PLOTS) == NAMES, "the light list of names is the table's"
 
 
 def find_plot(name: str) -> Plot:
     """The plot called `name`; ConfigError names those there are."""
-    if name not in PLOTS:
-        raise ConfigError(f"there is no plot {name!r}: use one of {', '.join(PLOTS)}")
-    return PLOTS[name]
+    return PLOTS[check_name(name)]
 
 
 def default_names(run: Run) -> list[str]:

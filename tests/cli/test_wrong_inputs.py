@@ -29,6 +29,7 @@ WRONG_CONFIGURATIONS = [
     ("model.output_activation=rleu", "relu"),
     ("train.optimizer=adamm", "adam"),
     ("plots=arrows", "[a,b]"),
+    ("plots=[arows]", "use one of arrows"),
     # ranges
     ("data.feature_probability=0", "data.feature_probability"),
     ("data.feature_probability=1.5", "data.feature_probability"),

@@ -1,0 +1,43 @@
+"""The torch engine on a GPU: the same draws as on a CPU, and the same training to float32's rounding."""
+
+import numpy as np
+import pytest
+
+from superpose_cli.engines import choose_engine
+from superpose_cli.engines.base import Engine
+from superpose_cli.experiment.config import Dtype, EngineConfig
+from tests.engines.batches import FAMILIES, make_batch, parameters_of, reference_rows, reference_train
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(params=Dtype)
+def engine(request) -> Engine:
+    return choose_engine(EngineConfig(name="torch", device="cuda", dtype=request.param), []).engine
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_rows_have_the_bits_of_numpy(engine, name):
+    batch = make_batch(FAMILIES[name])
+    for step, rows in enumerate(engine._training_rows(batch, 0, 3)):
+        found = rows.cpu().numpy()
+        assert rows.device.type == "cuda", "a GPU's rows are drawn on the GPU"
+        np.testing.assert_array_equal(found, reference_rows(batch, step).astype(found.dtype))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("steps", [1, 50])
+def test_weights_follow_the_definition(engine, name, steps):
+    batch = make_batch(FAMILIES[name])
+    found = parameters_of(engine.advance(batch, engine.initialise(batch), steps))
+    tolerance = {"float64": {1: 1e-12, 50: 1e-9}, "float32": {1: 2e-6, 50: 2e-4}}[engine.dtype][steps]
+    for parameter, expected in reference_train(batch, steps).items():
+        np.testing.assert_allclose(found[parameter], expected, rtol=tolerance, atol=tolerance)
+
+
+def test_steps_may_be_cut_anywhere(engine):
+    batch = make_batch(FAMILIES["absolute_value"])
+    whole = engine.advance(batch, engine.initialise(batch), 20)
+    parts = engine.advance(batch, engine.advance(batch, engine.initialise(batch), 7), 20)
+    np.testing.assert_array_equal(parts.W, whole.W)
+    assert engine.evaluate(batch, parts, 5000).loss.shape == (len(batch),)
