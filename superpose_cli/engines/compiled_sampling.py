@@ -107,14 +107,33 @@ def keep_chosen(x, words, chosen, k, left):
 
 
 @numba.njit
+def fill_uniform(x, key, stream, step, block, column, last, scale):
+    """`fill_words`, `fill_values` and `keep_at_most` in one pass for unsigned uniform values, the usual case:
+    words stay in registers."""
+    low, high = np.int64(key & np.uint64(MASK)), np.int64(key >> np.uint64(32))
+    bound, off = np.uint32(last), np.float32(0)
+    for j in range(COUNTERS):
+        counter = np.int64(COUNTERS * block + j)
+        words = philox4x32(stream, step, counter, column, low, high)
+        a, b, c, d = np.uint32(words[0]), np.uint32(words[1]), np.uint32(words[2]), np.uint32(words[3])
+        x[j] = np.float32(a) * scale if a <= bound else off
+        x[COUNTERS + j] = np.float32(b) * scale if b <= bound else off
+        x[2 * COUNTERS + j] = np.float32(c) * scale if c <= bound else off
+        x[3 * COUNTERS + j] = np.float32(d) * scale if d <= bound else off
+
+
+@numba.njit
 def fill_independent(x, row, draw, key, block, last, scale, top, words):
     """A row block of one instance, feature-major: 128 columns of x (n, ...) from column `row`; `last`,
     `scale` and `top` are the instance's rows of `sampling.Bounds`. Scratch: words, uint32 (128,)."""
     for i in range(len(x)):
         column = x[i, row : row + BLOCK_ROWS]
-        fill_words(words, key, draw.stream, draw.step, block, i)
-        fill_values(column, words, draw.value, draw.signed, scale[i], top[i])
-        keep_at_most(column, words, last[i])
+        if draw.value == UNIFORM and not draw.signed:
+            fill_uniform(column, key, draw.stream, draw.step, block, i, last[i], scale[i])
+        else:
+            fill_words(words, key, draw.stream, draw.step, block, i)
+            fill_values(column, words, draw.value, draw.signed, scale[i], top[i])
+            keep_at_most(column, words, last[i])
 
 
 @numba.njit
@@ -171,24 +190,28 @@ def transpose_into(rows, x):
 
 
 @numba.njit
-def fill_block(x, row, draw, key, block, bounds, i, words, own, chosen):
-    """Row block `block` of instance i's draw into x (n, ...), 128 columns from column `row`.
+def fill_panel(x, draw, key, first_block, bounds, i, words, own, chosen):
+    """Instance i's draw from row block `first_block` on, into x (n, a multiple of 128), feature-major.
 
-    Scratch: words, uint32 (3, 128); own, float32 (128,); chosen, int64 (128,).
+    Scratch: words, uint32 (3, 128); own, float32 (128,); chosen, int64 (128,). Views are made here, once for
+    all blocks: counting their references costs more than a small block.
     """
     last, scale, top = bounds.last[i], bounds.scale[i], bounds.top[i]
     set_scale, set_top, last_coin = bounds.set_scale[i, 0], bounds.set_top, bounds.last_coin[i]
-    word, shared, coin = words[0], words[1], words[2]
-    if draw.kind == EXACTLY_K:
-        fill_exactly_k(x, row, draw, key, block, set_scale, set_top, word, shared, chosen)
-    elif draw.kind == ANTICORRELATED:
-        fill_anticorrelated(x, row, draw, key, block, last, set_scale, set_top, word, shared)
-    elif draw.kind == CORRELATED and last_coin != NEVER:
-        fill_correlated(
-            x, row, draw, key, block, last, scale, top, set_scale, set_top, last_coin, word, shared, coin, own
-        )
-    else:
-        fill_independent(x, row, draw, key, block, last, scale, top, word)
+    word, shared, coins = words[0], words[1], words[2]
+    for row in range(0, x.shape[1], BLOCK_ROWS):
+        block = first_block + row // BLOCK_ROWS
+        if draw.kind == EXACTLY_K:
+            fill_exactly_k(x, row, draw, key, block, set_scale, set_top, word, shared, chosen)
+        elif draw.kind == ANTICORRELATED:
+            fill_anticorrelated(x, row, draw, key, block, last, set_scale, set_top, word, shared)
+        elif draw.kind == CORRELATED and last_coin != NEVER:
+            fill_correlated(
+                x, row, draw, key, block, last, scale, top,
+                set_scale, set_top, last_coin, word, shared, coins, own,
+            )  # fmt: skip
+        else:
+            fill_independent(x, row, draw, key, block, last, scale, top, word)
 
 
 @compiled(parallel=True)
@@ -203,7 +226,7 @@ def _fill(out, draw, key, first_block, bounds):
         x = np.empty((n, BLOCK_ROWS), np.float32)
         for row in range(start, min(start + TASK_ROWS, n_rows), BLOCK_ROWS):
             block = first_block + row // BLOCK_ROWS
-            fill_block(x, 0, draw, own_key, block, bounds, i, words, own, chosen)
+            fill_panel(x, draw, own_key, block, bounds, i, words, own, chosen)
             transpose_into(out[i, row : row + BLOCK_ROWS], x)
 
 

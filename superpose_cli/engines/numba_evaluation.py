@@ -17,6 +17,7 @@ from superpose_cli.engines.numba_kernels import (
     forward,
     new_scratch,
     new_slopes,
+    of_instance,
     table_panel,
 )
 from superpose_cli.engines.tiles import correlate
@@ -117,18 +118,18 @@ def measure(
     s, slopes = new_scratch(spec), new_slopes(weights)
     row_loss, hh = np.empty(spec.rows, np.float32), np.empty(spec.m * spec.m, np.float32)
     for i in range(begin, end):
-        W, W_dec, b, b_hidden = weights.W[i], weights.W_dec[i], weights.b[i], weights.b_hidden[i]
+        w = of_instance(weights, i)
         for row in range(0, n_rows, spec.rows):
             if spec.n_rows:
                 table_panel(s, spec, draw, key[i], row, tables[table_of[i]])
             else:
                 draw_panel(s, draw, key[i], row, bounds, i)
-            forward(s, spec, W, W_dec, b_hidden)
+            forward(s, spec, w)
             valid = min(spec.rows, n_rows - row)
-            measure_panel(i, s, spec, valid, b, importance[i], row_loss, hh, sums)
+            measure_panel(i, s, spec, valid, w.b, importance[i], row_loss, hh, sums)
             if not sums.alive[i]:
                 clear(slopes)
-                backward(s, spec, valid, W, W_dec, b, scales[i], l1[i], slopes)
+                backward(s, spec, valid, w, scales[i], l1[i], slopes)
                 sums.alive[i] = (
                     slopes.W.any() or slopes.W_dec.any() or slopes.b.any() or slopes.b_hidden.any()
                 )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from superpose_cli.engines.compiled_sampling import Draw, fill_block, fill_words
+from superpose_cli.engines.compiled_sampling import Draw, fill_panel, fill_words
 from superpose_cli.engines.compiling import compiled
 from superpose_cli.engines.tiles import LANES, combine, correlate
 from superpose_cli.toy_model.philox import BLOCK_ROWS
@@ -118,9 +118,7 @@ def at_step(draw, step):
 @numba.njit
 def draw_panel(s, draw, key, first_row, bounds, i):
     """Rows first_row .. first_row + rows - 1 of instance i's draw, into s.x."""
-    for row in range(0, s.x.shape[1], BLOCK_ROWS):
-        block = (first_row + row) // BLOCK_ROWS
-        fill_block(s.x, row, draw, key, block, bounds, i, s.words, s.own, s.chosen)
+    fill_panel(s.x, draw, key, first_row // BLOCK_ROWS, bounds, i, s.words, s.own, s.chosen)
 
 
 @numba.njit
@@ -143,15 +141,15 @@ def table_panel(s, spec, draw, key, first_row, table):
 
 
 @numba.njit
-def forward(s, spec, W, W_dec, b_hidden):
-    """h and y before the output's bias and activation, of the rows in s.x; all weights flat."""
+def forward(s, spec, w):
+    """h and y before the output's bias and activation, of the rows in s.x; w: one instance's weights."""
     n, m, rows = spec.n, spec.m, s.x.shape[1]
-    combine(s.h, s.x, rows, W, 1, m, m, n)
+    combine(s.h, s.x, rows, w.W, 1, m, m, n)
     if spec.hidden_bias or spec.hidden_relu:
         for k in range(m):
-            shift = b_hidden[k] if spec.hidden_bias else np.float32(0)
+            shift = w.b_hidden[k] if spec.hidden_bias else np.float32(0)
             activate(s.h[k], shift, spec.hidden_relu)
-    combine(s.y, s.h, rows, W if spec.tied else W_dec, m, 1, n, m)
+    combine(s.y, s.h, rows, w.W if spec.tied else w.W_dec, m, 1, n, m)
 
 
 @numba.njit
@@ -197,18 +195,18 @@ def hidden_slope(d_h, h, l1, relu):
 
 
 @numba.njit
-def backward(s, spec, valid, W, W_dec, b, scales, l1, slopes):
+def backward(s, spec, valid, w, scales, l1, slopes):
     """Add the gradient of the first `valid` rows of the block to `slopes`; scales (n,): 2 I_i / (rows n)."""
     n, m, rows = spec.n, spec.m, s.x.shape[1]
     for i in range(n):
-        shift = b[i] if spec.bias else np.float32(0)
+        shift = w.b[i] if spec.bias else np.float32(0)
         total = output_slope(
             s.y[i, :valid], s.x[i, :valid], shift, scales[i], spec.output_relu, spec.absolute
         )
         s.y[i, valid:] = 0
         if spec.bias:
             slopes.b[i] += total
-    combine(s.d_h, s.y, rows, W if spec.tied else W_dec, 1, m, m, n)
+    combine(s.d_h, s.y, rows, w.W if spec.tied else w.W_dec, 1, m, m, n)
     if spec.hidden_relu or spec.hidden_bias or l1 != 0:
         for k in range(m):
             total = hidden_slope(s.d_h[k, :valid], s.h[k, :valid], l1, spec.hidden_relu)
@@ -242,27 +240,45 @@ def update(
 
 
 @numba.njit
-def update_all(i, weights, slopes, first, second, hypers, factor, step, optimizer):
-    """Update every parameter of instance i; 1 - beta2^t is taken in float64, as it loses half its digits."""
-    rate = hypers.learning_rate[i] * factor
-    beta1, beta2 = hypers.beta1[i], hypers.beta2[i]
-    step_size = np.float32(rate / (1 - beta1 ** (step + 1)))
-    correction = np.float32(np.sqrt(1 - beta2 ** (step + 1)))
+def update_all(weights, slopes, first, second, hyper, factor, step, optimizer):
+    """Update every parameter of one instance; 1 - beta2^t is taken in float64: it loses half its digits."""
+    rate = hyper.learning_rate * factor
+    step_size = np.float32(rate / (1 - hyper.beta1 ** (step + 1)))
+    correction = np.float32(np.sqrt(1 - hyper.beta2 ** (step + 1)))
     small = (
         np.float32(rate),
-        np.float32(hypers.weight_decay[i]),
-        np.float32(hypers.momentum[i]),
-        np.float32(beta1),
-        np.float32(beta2),
+        np.float32(hyper.weight_decay),
+        np.float32(hyper.momentum),
+        np.float32(hyper.beta1),
+        np.float32(hyper.beta2),
         step_size,
         correction,
-        np.float32(hypers.eps[i]),
+        np.float32(hyper.eps),
         optimizer,
     )
-    update(weights.W[i], slopes.W, first.W[i], second.W[i], *small)
-    update(weights.W_dec[i], slopes.W_dec, first.W_dec[i], second.W_dec[i], *small)
-    update(weights.b[i], slopes.b, first.b[i], second.b[i], *small)
-    update(weights.b_hidden[i], slopes.b_hidden, first.b_hidden[i], second.b_hidden[i], *small)
+    update(weights.W, slopes.W, first.W, second.W, *small)
+    update(weights.W_dec, slopes.W_dec, first.W_dec, second.W_dec, *small)
+    update(weights.b, slopes.b, first.b, second.b, *small)
+    update(weights.b_hidden, slopes.b_hidden, first.b_hidden, second.b_hidden, *small)
+
+
+@numba.njit
+def of_instance(weights, i):
+    """The weights (or moments) of instance i."""
+    return Weights(weights.W[i], weights.W_dec[i], weights.b[i], weights.b_hidden[i])
+
+
+@numba.njit
+def hyper_of(hypers, i):
+    """The hyper-parameters of instance i, as numbers."""
+    return Hypers(
+        hypers.learning_rate[i],
+        hypers.weight_decay[i],
+        hypers.momentum[i],
+        hypers.beta1[i],
+        hypers.beta2[i],
+        hypers.eps[i],
+    )
 
 
 @numba.njit(fastmath=SUMS)
@@ -315,7 +331,8 @@ def train_one(
     failed,
 ):
     """All updates of instance i on the scratch `s` and `slopes`; other arguments as in `train`."""
-    W, W_dec, b, b_hidden = weights.W[i], weights.W_dec[i], weights.b[i], weights.b_hidden[i]
+    w, m1, m2 = of_instance(weights, i), of_instance(first, i), of_instance(second, i)
+    hyper, scale, own_l1 = hyper_of(hypers, i), scales[i], l1[i]
     for at in range(len(factors)):
         here = at_step(draw, start + at)
         clear(slopes)
@@ -324,11 +341,10 @@ def train_one(
                 table_panel(s, spec, here, key, row, table)
             else:
                 draw_panel(s, here, key, row, bounds, i)
-            forward(s, spec, W, W_dec, b_hidden)
-            valid = min(spec.rows, spec.n_batch - row)
-            backward(s, spec, valid, W, W_dec, b, scales[i], l1[i], slopes)
-        update_all(i, weights, slopes, first, second, hypers, factors[at], start + at, spec.optimizer)
-        if failed[i] < 0 and not is_finite(W):
+            forward(s, spec, w)
+            backward(s, spec, min(spec.rows, spec.n_batch - row), w, scale, own_l1, slopes)
+        update_all(w, slopes, m1, m2, hyper, factors[at], start + at, spec.optimizer)
+        if failed[i] < 0 and not is_finite(w.W):
             failed[i] = start + at
 
 
