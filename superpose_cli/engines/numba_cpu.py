@@ -17,13 +17,14 @@ from superpose_cli.engines import compiled_sampling
 from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, initial_state
 from superpose_cli.engines.numba_evaluation import Sums, measure
 from superpose_cli.engines.numba_kernels import OPTIMIZERS, Hypers, Spec, Weights, train
+from superpose_cli.engines.tables import finite_tables
 from superpose_cli.engines.tiles import LANES
 from superpose_cli.experiment.config import Activation, DataKind, Objective, Optimizer, Reduction, Target
 from superpose_cli.experiment.instances import Family, InstanceBatch
 from superpose_cli.toy_model.model import PARAMETERS
 from superpose_cli.toy_model.optim import rate_factor
 from superpose_cli.toy_model.philox import BLOCK_ROWS, Stream
-from superpose_cli.toy_model.sampling import Law, bounds, evaluation_rows, finite_table
+from superpose_cli.toy_model.sampling import bounds, evaluation_rows
 
 CACHE_BYTES = 768 << 10
 """Panels of one block take at most about this: a core's second-level cache, less what the weights need."""
@@ -79,7 +80,7 @@ class NumbaEngine:
         tables, table_of = _tables(batch)
         rows = family.n_batch or family.n_rows
         spec = _spec(family, rows, table_rows=family.n_rows, in_order=not family.n_batch)
-        draw = compiled_sampling.new_draw(_law(family), stream=Stream.data, set_stream=Stream.sets, step=0)
+        draw = compiled_sampling.new_draw(family.law, stream=Stream.data, set_stream=Stream.sets, step=0)
         _on_threads(
             train,
             len(batch),
@@ -119,7 +120,7 @@ class NumbaEngine:
         for start in range(0, n_rows, TABLE_CHUNK):
             rows = evaluation_rows(
                 np,
-                _law(family),
+                family.law,
                 key=batch.evaluation_key,
                 rows=(start, min(start + TABLE_CHUNK, n_rows)),
                 feature_probability=batch.feature_probability,
@@ -152,7 +153,7 @@ class NumbaEngine:
         if tables is None or table_of is None:
             tables, table_of = NO_TABLES, np.zeros(len(batch), np.int64)
         draw = compiled_sampling.new_draw(
-            _law(family), stream=Stream.evaluation, set_stream=Stream.evaluation_sets, step=0
+            family.law, stream=Stream.evaluation, set_stream=Stream.evaluation_sets, step=0
         )
         _on_threads(
             measure,
@@ -212,14 +213,8 @@ def _spec(family: Family, rows: int, *, table_rows: int = 0, in_order: bool = Fa
     )
 
 
-def _law(family: Family) -> Law:
-    return Law(
-        kind=family.data, value=family.value, signed=family.signed, set_size=family.set_size, k=family.k
-    )
-
-
 def _bounds(batch: InstanceBatch) -> Any:
-    return bounds(_law(batch.family), batch.feature_probability, batch.high, batch.correlation)
+    return bounds(batch.family.law, batch.feature_probability, batch.high, batch.correlation)
 
 
 def _scales(batch: InstanceBatch, n_rows: int) -> np.ndarray:
@@ -233,20 +228,8 @@ def _tables(batch: InstanceBatch) -> tuple[np.ndarray, np.ndarray]:
     family = batch.family
     if family.data is not DataKind.finite:
         return NO_TABLES, np.zeros(len(batch), np.int64)
-    same = np.column_stack(
-        [batch.table_key, batch.feature_probability.view(np.uint64), batch.high.view(np.uint64)]
-    )
-    _, first, inverse = np.unique(same, axis=0, return_index=True, return_inverse=True)
-    drawn = finite_table(
-        np,
-        _law(family),
-        key=batch.table_key[first],
-        n_rows=family.n_rows,
-        feature_probability=batch.feature_probability[first],
-        high=batch.high[first],
-        unit_norm=family.unit_norm,
-    )
-    return np.ascontiguousarray(drawn.swapaxes(1, 2)), inverse.reshape(-1)
+    drawn, which = finite_tables(np, batch)
+    return np.ascontiguousarray(drawn.swapaxes(1, 2)), which
 
 
 def _shapes(family: Family) -> dict[str, tuple[int, ...] | None]:

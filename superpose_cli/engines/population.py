@@ -9,7 +9,7 @@ import numpy as np
 from superpose_cli.engines.base import Evaluation, State
 from superpose_cli.experiment.config import Activation, DataKind, Target
 from superpose_cli.experiment.instances import Family, InstanceBatch
-from superpose_cli.toy_model.sampling import Law, target_moments
+from superpose_cli.toy_model.sampling import target_moments
 from superpose_cli.toy_model.theory import linear_population_loss
 
 
@@ -32,8 +32,7 @@ def population_evaluation(batch: InstanceBatch, state: State) -> Evaluation:
     The mean of ||h||_1 has no closed form and is NaN. Nothing is reported dead: a linear model has a gradient
     everywhere but at its optimum.
     """
-    law = Law(kind="independent", value=batch.family.value, signed=batch.family.signed, set_size=0, k=0)
-    mean, square = target_moments(law, batch.feature_probability, batch.high, "identity")
+    mean, square = target_moments(batch.family.law, batch.feature_probability, batch.high, "identity")
     variance = square - mean * mean
     W = state.W.astype(np.float64)
     decoder = W if state.W_dec is None else state.W_dec.astype(np.float64)

@@ -13,14 +13,15 @@ import torch
 
 from superpose_cli.engines import compiled_sampling
 from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, concatenate, initial_state, take
+from superpose_cli.engines.tables import finite_tables
 from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.config import DataKind, Objective
 from superpose_cli.experiment.instances import Family, InstanceBatch
-from superpose_cli.toy_model.model import PARAMETERS, Model, forward, target_of
+from superpose_cli.toy_model.model import PARAMETERS, forward, target_of
 from superpose_cli.toy_model.objective import gradient
 from superpose_cli.toy_model.optim import Coefficients, Hyper, rate_factor, update
 from superpose_cli.toy_model.philox import Stream
-from superpose_cli.toy_model.sampling import Law, draw, evaluation_rows, finite_table, table_row_indices
+from superpose_cli.toy_model.sampling import draw, evaluation_rows, table_row_indices
 
 EVALUATION_CHUNK = 4096
 """Rows that are evaluated at once; fixed, since the order of a sum is part of its bits."""
@@ -79,7 +80,7 @@ class TorchEngine:
         """Train up to `stop_step` updates. An instance that overflows goes on as NaN and harms no other."""
         if len(batch) == 1:
             return take(self.advance(batch.take(TWICE), take(state, TWICE), stop_step), slice(1))
-        family, model = batch.family, _model(batch.family)
+        family, model = batch.family, batch.family.model
         parameters = self._parameters(state)
         moment1 = {k: self._tensor(v, copy=True) for k, v in state.moment1.items()}
         moment2 = {k: self._tensor(v, copy=True) for k, v in state.moment2.items()}
@@ -141,7 +142,7 @@ class TorchEngine:
         return concatenate([self._measure(part, its_state, chunks_of(part)) for part, its_state in parts])
 
     def _evaluation_rows(self, batch: InstanceBatch, rows: tuple[int, int]) -> torch.Tensor:
-        family, law, key = batch.family, _law(batch.family), batch.evaluation_key
+        family, law, key = batch.family, batch.family.law, batch.evaluation_key
         # Common rows: with one seed a single key serves every instance, and its words are drawn once.
         given = {
             "key": key[:1] if (key == key[0]).all() else key,
@@ -161,7 +162,7 @@ class TorchEngine:
 
     def _measure(self, batch: InstanceBatch, state: State, chunks: Iterator[torch.Tensor]) -> Evaluation:
         """Sums over chunks of rows, in float64 and in row order."""
-        family, model, parameters = batch.family, _model(batch.family), self._parameters(state)
+        family, model, parameters = batch.family, batch.family.model, self._parameters(state)
         importance = self._tensor(batch.importance)
         l1_weight = self._tensor(batch.hidden_l1) if batch.hidden_l1.any() else None
         sums = _Sums(len(batch), family, self._device)
@@ -177,7 +178,7 @@ class TorchEngine:
 
     def _training_rows(self, batch: InstanceBatch, start: int, stop: int) -> Iterator[torch.Tensor]:
         """The rows of updates start .. stop - 1, each (I, B, n)."""
-        family, law = batch.family, _law(batch.family)
+        family, law = batch.family, batch.family.law
         if family.data is DataKind.finite:
             yield from self._table_rows(batch, start, stop)
             return
@@ -213,22 +214,8 @@ class TorchEngine:
 
     def _table(self, batch: InstanceBatch) -> torch.Tensor:
         """(I, n_rows, n); restarts and cells with one table key and one p share the drawing of it."""
-        family = batch.family
-        identity = np.column_stack(
-            [batch.table_key, batch.feature_probability.view(np.uint64), batch.high.view(np.uint64)]
-        )
-        _, first, inverse = np.unique(identity, axis=0, return_index=True, return_inverse=True)
-        drawn = finite_table(
-            torch,
-            _law(family),
-            key=batch.table_key[first],
-            n_rows=family.n_rows,
-            feature_probability=batch.feature_probability[first],
-            high=batch.high[first],
-            unit_norm=family.unit_norm,
-            device=self._device,
-        )
-        return drawn.to(self._dtype)[torch.from_numpy(inverse.reshape(-1)).to(self._device)]
+        drawn, which = finite_tables(torch, batch, self._device)
+        return drawn.to(self._dtype)[torch.from_numpy(which).to(self._device)]
 
     def _row_bytes(self, family: Family, rows: int) -> int:
         """Bytes of what one instance computes from `rows` rows."""
@@ -293,20 +280,6 @@ class _Sums:
             target_square=None if self.target_square is None else _host(self.target_square / rows),
             dead=_host(dead),
         )
-
-
-def _model(family: Family) -> Model:
-    return Model(
-        hidden_activation=family.hidden_activation,
-        output_activation=family.output_activation,
-        target=family.target,
-    )
-
-
-def _law(family: Family) -> Law:
-    return Law(
-        kind=family.data, value=family.value, signed=family.signed, set_size=family.set_size, k=family.k
-    )
 
 
 def _host(tensor: torch.Tensor) -> np.ndarray:

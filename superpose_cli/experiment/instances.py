@@ -22,6 +22,8 @@ from superpose_cli.experiment.config import (
     Target,
     ValueKind,
 )
+from superpose_cli.toy_model.model import Model
+from superpose_cli.toy_model.sampling import Law
 
 F64 = npt.NDArray[np.float64]
 U64 = npt.NDArray[np.uint64]
@@ -59,6 +61,20 @@ class Family:
     """Rows a step; 0: the whole table (finite), or none needed (population objective)."""
     loss_reduction: Reduction
     objective: Objective
+
+    @property
+    def law(self) -> Law:
+        """Which features are on together, in the terms of the samplers."""
+        return Law(kind=self.data, value=self.value, signed=self.signed, set_size=self.set_size, k=self.k)
+
+    @property
+    def model(self) -> Model:
+        """Which member of the model family it is."""
+        return Model(
+            hidden_activation=self.hidden_activation,
+            output_activation=self.output_activation,
+            target=self.target,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

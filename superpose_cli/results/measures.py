@@ -11,11 +11,11 @@ from superpose_cli.engines.base import State, take
 from superpose_cli.engines.training import Trained
 from superpose_cli.experiment.config import Activation, DataKind, Target, ValueKind
 from superpose_cli.experiment.grid import Grid
-from superpose_cli.experiment.instances import Family, InstanceBatch
+from superpose_cli.experiment.instances import InstanceBatch
 from superpose_cli.results.schema import Coded, features_table, history_table, instances_table
 from superpose_cli.toy_model.loss_split import loss_split
 from superpose_cli.toy_model.metrics import REGIMES, feature_metrics, gram, instance_metrics
-from superpose_cli.toy_model.sampling import Law, target_moments
+from superpose_cli.toy_model.sampling import target_moments
 from superpose_cli.toy_model.spectra import hidden_covariance, set_covariance, spectral_metrics
 from superpose_cli.toy_model.theory import ignore_loss
 
@@ -111,19 +111,13 @@ def _history(trained: Trained) -> Columns:
     return columns
 
 
-def _law(family: Family) -> Law:
-    return Law(
-        kind=family.data, value=family.value, signed=family.signed, set_size=family.set_size, k=family.k
-    )
-
-
 def _baseline(trained: Trained) -> F64:
     """(I,): the loss of the best constant output that the model can give."""
     batch, found, family = trained.batch, trained.evaluation, trained.batch.family
     if found.target_mean is not None and found.target_square is not None:
         mean, square = found.target_mean, found.target_square
     else:
-        mean, square = target_moments(_law(family), batch.feature_probability, batch.high, family.target)
+        mean, square = target_moments(family.law, batch.feature_probability, batch.high, family.target)
     return ignore_loss(
         mean,
         square,
@@ -138,7 +132,7 @@ def _hidden_covariance(trained: Trained) -> F64:
     batch, family = trained.batch, trained.batch.family
     if family.hidden_activation is not Activation.identity or family.unit_norm:
         return trained.evaluation.hidden_cov
-    mean, square = target_moments(_law(family), batch.feature_probability, batch.high, "identity")
+    mean, square = target_moments(family.law, batch.feature_probability, batch.high, "identity")
     # A fixed table's population is the independent law that it was drawn from.
     kind = "independent" if family.data is DataKind.finite else family.data
     within = set_covariance(kind, mean, batch.feature_probability, correlation=batch.correlation, k=family.k)

@@ -17,11 +17,11 @@ from superpose_cli.experiment.config import (
     ValueKind,
 )
 from superpose_cli.experiment.instances import Family, InstanceBatch
-from superpose_cli.toy_model.model import PARAMETERS, Model, initial_weights
+from superpose_cli.toy_model.model import PARAMETERS, initial_weights
 from superpose_cli.toy_model.objective import gradient
 from superpose_cli.toy_model.optim import Coefficients, Hyper, rate_factor, update
 from superpose_cli.toy_model.philox import Stream
-from superpose_cli.toy_model.sampling import Law, draw, finite_table, table_row_indices
+from superpose_cli.toy_model.sampling import draw, finite_table, table_row_indices
 
 BASE = Family(
     n_features=5,
@@ -103,23 +103,9 @@ def make_batch(family: Family, count: int = 6, **given: Any) -> InstanceBatch:
     return InstanceBatch(family=family, **(fields | given))
 
 
-def law_of(family: Family) -> Law:
-    return Law(
-        kind=family.data, value=family.value, signed=family.signed, set_size=family.set_size, k=family.k
-    )
-
-
-def model_of(family: Family) -> Model:
-    return Model(
-        hidden_activation=family.hidden_activation,
-        output_activation=family.output_activation,
-        target=family.target,
-    )
-
-
 def reference_rows(batch: InstanceBatch, step: int) -> np.ndarray:
     """The rows of update `step` (I, B, n), drawn by NumPy."""
-    family, law = batch.family, law_of(batch.family)
+    family, law = batch.family, batch.family.law
     if family.data is not DataKind.finite:
         return draw(
             np,
@@ -172,9 +158,7 @@ def reference_train(batch: InstanceBatch, steps: int) -> dict[str, np.ndarray]:
     )
     for step in range(steps):
         x = reference_rows(batch, step).astype(np.float64)
-        slopes = gradient(
-            x, weights, batch.importance, model_of(family), family.loss_reduction, batch.hidden_l1
-        )
+        slopes = gradient(x, weights, batch.importance, family.model, family.loss_reduction, batch.hidden_l1)
         factor = rate_factor(family.schedule, family.warmup_steps, family.steps, step)
         update(family.optimizer, weights, slopes, first, second, Coefficients(*hyper.at(step, factor)))
     return weights

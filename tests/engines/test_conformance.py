@@ -15,9 +15,7 @@ from superpose_cli.toy_model.sampling import evaluation_rows, finite_table
 from tests.engines.batches import (
     BASE,
     FAMILIES,
-    law_of,
     make_batch,
-    model_of,
     parameters_of,
     reference_train,
 )
@@ -123,7 +121,7 @@ def test_evaluation_is_the_mean_over_its_rows(engine, batch, rows):
     family = batch.family
     x = evaluation_rows(
         np,
-        law_of(family),
+        family.law,
         key=batch.evaluation_key,
         rows=(0, rows),
         feature_probability=batch.feature_probability,
@@ -140,7 +138,7 @@ def test_evaluation_on_the_table(engine):
     state = engine.advance(batch, engine.initialise(batch), 3)
     x = finite_table(
         np,
-        law_of(family),
+        family.law,
         key=batch.table_key,
         n_rows=family.n_rows,
         feature_probability=batch.feature_probability,
@@ -153,7 +151,7 @@ def test_evaluation_on_the_table(engine):
 
 def check_evaluation(found, x, batch, state, dtype):
     """Every measured number against plain NumPy in float64 on the same rows."""
-    model, rows = model_of(batch.family), x.shape[1]
+    model, rows = batch.family.model, x.shape[1]
     weights = {name: value.astype(np.float64) for name, value in parameters_of(state).items()}
     h, y = forward(x, weights, model)
     target = target_of(x, model.target)
