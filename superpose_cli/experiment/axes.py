@@ -36,3 +36,10 @@ class Experiment:
     group as well, of their own position)."""
     overrides: tuple[str, ...] = field(default=(), compare=False)
     """What the user typed; a record only."""
+
+
+def as_experiment(config: Config | Experiment) -> Experiment:
+    """An experiment as it is; a config as the experiment without axes that trains it and its restarts."""
+    if isinstance(config, Experiment):
+        return config
+    return Experiment(config.experiment or "custom", axes=(), variants=(config,))

@@ -239,7 +239,7 @@ class HistoryConfig:
     every: int = 100
     """Record every so many steps (and at step 0 and the last); 0: record nothing."""
     spacing: Spacing = Spacing.linear
-    """linear: every `every` steps; log: the same number of records, spread geometrically."""
+    """linear: every `every` steps; log: at most as many records, spread geometrically."""
     weights: bool = False
     """Whether each record keeps W (and W_dec, b)."""
 

@@ -18,6 +18,7 @@ from superpose_cli.experiment.rules import (
     CROSS_RULES,
     CrossRule,
     check_usage,
+    empty_row_problem,
     importance_problem,
     length_problem,
     probability_problem,
@@ -49,6 +50,8 @@ def check(experiment: Experiment, leaves: Leaves) -> None:
     for key in ("data.feature_probability", "importance.values"):
         _check_lengths(leaves, key)
     _check_vectors(leaves, "data.kind", _P_KEYS, _probability_problem)
+    if True in leaves["data.unit_norm"].values:
+        _check_vectors(leaves, "data.kind", ("data.unit_norm", *_P_KEYS), _empty_row_problem)
     _check_vectors(leaves, "importance.kind", _I_KEYS, _importance_problem)
 
 
@@ -158,6 +161,15 @@ def _probability_problem(leaves: Leaves, codes: Codes, kind: str, n: int) -> str
     sizes = np.nan_to_num(leaves["data.set_size"].number(codes), nan=1).astype(np.int64)
     p: F64 = probabilities(leaves, codes, kind, n, 0, features)
     return probability_problem(kind, p, sizes)
+
+
+def _empty_row_problem(leaves: Leaves, codes: Codes, kind: str, n: int) -> str | None:
+    scaled = leaves["data.unit_norm"].number(codes) == 1
+    if kind != "finite" or not scaled.any():
+        return None
+    return empty_row_problem(
+        probabilities(leaves, _pick(codes, np.flatnonzero(scaled)), kind, n, 0, np.arange(n))
+    )
 
 
 def _importance_problem(leaves: Leaves, codes: Codes, kind: str, n: int) -> str | None:

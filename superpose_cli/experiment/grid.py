@@ -12,6 +12,7 @@ import numpy as np
 
 from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.axes import Axis, Experiment
+from superpose_cli.experiment.checked import checked
 from superpose_cli.experiment.columns import CellColumns, axis_columns
 from superpose_cli.experiment.consistency import check, uneven_sets
 from superpose_cli.experiment.instances import F64, I64, Family, InstanceBatch
@@ -22,15 +23,16 @@ from superpose_cli.experiment.sharding import Shards, cut, table_bytes
 
 
 class Grid:
-    """The instances of an experiment. Raises ConfigError for fields that do not fit together."""
+    """The instances of an experiment. Raises ConfigError for wrong fields, alone or together."""
 
     def __init__(self, experiment: Experiment) -> None:
+        experiment = checked(experiment)
         first = experiment.variants[0]
         self.axes: tuple[Axis, ...] = experiment.axes
         self.restarts = first.restarts
-        self._experiment = experiment
+        self.experiment = experiment
+        """What was given, with every value in the type of its field."""
         self._paired = first.paired
-        self._history = first.history
         self._leaves = Leaves(experiment)
         self.n_cells = self._leaves.n_cells
         self.n_instances = self.n_cells * self.restarts
@@ -43,7 +45,7 @@ class Grid:
 
     def validate(self) -> None:
         """Raise ConfigError, with the axis values of the first bad cell, unless all fields fit together."""
-        check(self._experiment, self._leaves)
+        check(self.experiment, self._leaves)
 
     @cached_property
     def warnings(self) -> list[str]:
@@ -95,11 +97,12 @@ class Grid:
 
     @cached_property
     def _shards(self) -> Shards:
-        return cut(self._leaves, self.restarts, self._history)
+        first = self.experiment.variants[0]
+        return cut(self._leaves, self.restarts, first.evaluation, first.history)
 
     def table_bytes(self) -> int:
         """Estimated bytes of the run's tables on disk."""
-        return table_bytes(self._leaves, self.restarts, self._history)
+        return table_bytes(self._leaves, self.restarts, self.experiment.variants[0].history)
 
     def _blocks(self, codes: Codes) -> list[I64]:
         """Row numbers of the cells that agree on all structural fields, one array per group, by first row."""

@@ -18,6 +18,9 @@ from superpose_cli.experiment.axes import Axis
 from superpose_cli.experiment.config import Config
 from superpose_cli.experiment.fields import FIELDS, SMALLEST_PROBABILITY, wanted
 
+MAX_EMPTY = 0.5
+"""Share of the rows that may have nothing on where rows are scaled to norm 1."""
+
 _MARGINALS = ("data.feature_probability", "data.last_probability", "data.power")
 _ADAM = ("train.beta1", "train.beta2", "train.eps")
 KIND_FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -201,6 +204,24 @@ def probability_problem(
             "and at most one member of such a set is on: lower one of the two"
         )
     return None
+
+
+def empty_row_problem(feature_probability: npt.ArrayLike) -> str | None:
+    """Why rows of independent features (cells, n) or (n,) cannot be scaled to norm 1, or None.
+
+    Such a row is drawn again until something is on, and each attempt fails with the chance that nothing is:
+    prod_i (1 - p_i).
+    """
+    p = np.atleast_2d(np.asarray(feature_probability, dtype=np.float64))
+    with np.errstate(divide="ignore"):  # p = 1: the log is -inf, and no row is empty
+        empty = np.exp(np.log1p(-p).sum(axis=1))
+    if empty.max() <= MAX_EMPTY:
+        return None
+    return (
+        "data.unit_norm=true redraws rows with nothing on, and a row has nothing on with probability "
+        f"{empty.max():.4g}, more than {MAX_EMPTY:g}: raise data.feature_probability or model.n_features, "
+        "or set data.unit_norm=false"
+    )
 
 
 def importance_problem(importance: npt.ArrayLike) -> str | None:

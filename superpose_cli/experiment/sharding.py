@@ -5,11 +5,13 @@ repeated shard is the same shard everywhere.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
+from hashlib import blake2b
 from typing import overload
 
 import numpy as np
 
-from superpose_cli.experiment.config import HistoryConfig
+from superpose_cli.experiment.config import EvaluationConfig, EvaluationMethod, HistoryConfig
 from superpose_cli.experiment.instances import F64, I64
 from superpose_cli.experiment.leaves import Codes, Leaves
 
@@ -17,10 +19,14 @@ MAX_INSTANCES = 16_384
 """Instances of a shard."""
 MAX_BYTES = 64 * 2**20
 """Stored results of a shard."""
-MAX_FLOPS = 10**13
-"""Arithmetic of a shard: seconds to minutes, the work that a lost worker costs at most."""
+MAX_FLOPS = 2 * 10**11
+"""Arithmetic of a shard: some seconds on a core, the work that an interrupt costs."""
+MIN_INSTANCES = 16
+"""Instances that a shard has however long they train, within the other limits: fewer leave cores idle."""
 POPULATION_ROWS = 4096
 """Rows whose arithmetic stands for one step of the population objective."""
+HISTORY_ROWS = 4096
+"""Rows on which a record of the history is measured."""
 COST_KEYS = ("model.n_features", "model.n_hidden", "model.tied", "data.kind", "data.n_rows",
              "train.steps", "train.n_batch", "train.objective")  # fmt: skip
 """The fields that decide what an instance costs."""
@@ -32,20 +38,33 @@ def instance_bytes(leaves: Leaves, codes: Codes, history: HistoryConfig) -> F64:
     """Stored bytes of one instance in each cell: its rows of the three tables, little compressed."""
     n, m = leaves["model.n_features"].number(codes), leaves["model.n_hidden"].number(codes)
     matrix = 4 * m * (2 - leaves["model.tied"].number(codes))
-    records = np.ceil(leaves["train.steps"].number(codes) / history.every) + 1 if history.every else 0.0
-    return 400 + n * (90 + matrix) + records * (60 + history.weights * n * (4 + matrix))
+    return (
+        400 + n * (90 + matrix) + _records(leaves, codes, history) * (60 + history.weights * n * (4 + matrix))
+    )
 
 
-def instance_flops(leaves: Leaves, codes: Codes) -> F64:
-    """Floating-point operations that train one instance in each cell, about: forward, backward, sampling."""
+def instance_flops(leaves: Leaves, codes: Codes, evaluation: EvaluationConfig, history: HistoryConfig) -> F64:
+    """Floating-point operations of one instance in each cell, about.
+
+    A row of training takes 10 n m + 60 n (forward, backward, sampling), one of the evaluation or of a record
+    6 n m + 40 n (forward, sampling, sums).
+    """
     n, m = leaves["model.n_features"].number(codes), leaves["model.n_hidden"].number(codes)
     table = np.where(
         leaves["data.kind"].among(("finite",), codes), leaves["data.n_rows"].number(codes), np.nan
     )
     rows = leaves["train.n_batch"].number(codes)
     rows = np.where(leaves["train.objective"].among(("population",), codes), POPULATION_ROWS, rows)
-    rows = np.where(np.isnan(rows), table, rows)
-    return (10 * n * m + 60 * n) * rows * leaves["train.steps"].number(codes)
+    rows = np.where(np.isnan(rows), table, rows) * leaves["train.steps"].number(codes)
+    sampled = evaluation.method == EvaluationMethod.sampled
+    judged = (evaluation.n_rows or 0) * sampled + HISTORY_ROWS * _records(leaves, codes, history)
+    return (10 * n * m + 60 * n) * rows + (6 * n * m + 40 * n) * judged
+
+
+def _records(leaves: Leaves, codes: Codes, history: HistoryConfig) -> F64:
+    """Records of the history of one instance in each cell, at most."""
+    steps = leaves["train.steps"].number(codes)
+    return np.ceil(steps / history.every) + 1 if history.every else np.zeros_like(steps)
 
 
 def table_bytes(leaves: Leaves, restarts: int, history: HistoryConfig) -> int:
@@ -77,40 +96,50 @@ class Shards(Sequence[tuple[int, int]]):
         number = range(len(self))[index]
         return int(self.bounds[number]), int(self.bounds[number + 1])
 
+    @cached_property
+    def digest(self) -> str:
+        """8 hex digits of all bounds: equal for two grids that are cut alike."""
+        return blake2b(self.bounds.astype("<i8").tobytes(), digest_size=4).hexdigest()
 
-def cut(leaves: Leaves, restarts: int, history: HistoryConfig) -> Shards:
-    """The shards: each as long as the limits allow from where the one before stops, at least one instance."""
+
+def cut(leaves: Leaves, restarts: int, evaluation: EvaluationConfig, history: HistoryConfig) -> Shards:
+    """The shards: each as long as the limits allow from where the one before stops, at least one instance.
+
+    The limit of arithmetic leaves every shard MIN_INSTANCES; the other limits do not.
+    """
     n_instances = leaves.n_cells * restarts
     bounds, start = [0], 0
-    if (length := _even_length(leaves, history)) is not None:
+    if (length := _even_length(leaves, evaluation, history)) is not None:
         return Shards(np.append(np.arange(0, n_instances, length), n_instances))
     while start < n_instances:
         stop = min(start + _WINDOW, n_instances)
-        used = _running_costs(leaves, restarts, history, start, stop)
+        n_bytes, flops = _running_costs(leaves, restarts, evaluation, history, start, stop)
         at = 0
         while at < stop - start and (at + MAX_INSTANCES <= stop - start or stop == n_instances):
-            ends = [np.searchsorted(u, u[at] + limit, "right") - 1
-                    for u, limit in zip(used, (MAX_BYTES, MAX_FLOPS), strict=True)]  # fmt: skip
-            at = max(at + 1, min(int(min(ends)), at + MAX_INSTANCES, stop - start))
+            by_bytes = int(np.searchsorted(n_bytes, n_bytes[at] + MAX_BYTES, "right")) - 1
+            by_flops = int(np.searchsorted(flops, flops[at] + MAX_FLOPS, "right")) - 1
+            longest = min(at + MAX_INSTANCES, by_bytes, max(at + MIN_INSTANCES, by_flops), stop - start)
+            at = max(at + 1, longest)
             bounds.append(start + at)
         start += at
     return Shards(np.array(bounds, np.int64))
 
 
-def _even_length(leaves: Leaves, history: HistoryConfig) -> int | None:
+def _even_length(leaves: Leaves, evaluation: EvaluationConfig, history: HistoryConfig) -> int | None:
     """Instances of each shard where all instances cost the same, else None."""
     costs: set[tuple[float, float]] = set()
     for codes in leaves.combinations(COST_KEYS, at_once=_WINDOW):
-        pairs = np.stack([instance_bytes(leaves, codes, history), instance_flops(leaves, codes)], axis=1)
+        pairs = np.stack([instance_bytes(leaves, codes, history),
+                          instance_flops(leaves, codes, evaluation, history)], axis=1)  # fmt: skip
         costs |= {tuple(pair) for pair in np.unique(pairs, axis=0).tolist()}
         if len(costs) > 1:
             return None
     n_bytes, flops = costs.pop()
-    return max(1, min(MAX_INSTANCES, int(MAX_BYTES // n_bytes), int(MAX_FLOPS // flops)))
+    return max(1, min(MAX_INSTANCES, int(MAX_BYTES // n_bytes), max(MIN_INSTANCES, int(MAX_FLOPS // flops))))
 
 
 def _running_costs(
-    leaves: Leaves, restarts: int, history: HistoryConfig, start: int, stop: int
+    leaves: Leaves, restarts: int, evaluation: EvaluationConfig, history: HistoryConfig, start: int, stop: int
 ) -> tuple[I64, I64]:
     """Bytes and FLOPs of the instances start..stop-1, summed from `start`: (stop - start + 1,) each."""
     cells = np.arange(start // restarts, -(-stop // restarts))
@@ -118,7 +147,7 @@ def _running_costs(
     of_instance = np.arange(start, stop) // restarts - cells[0]
     sums = []
     for cost, limit in ((instance_bytes(leaves, codes, history), MAX_BYTES),
-                        (instance_flops(leaves, codes), MAX_FLOPS)):  # fmt: skip
+                        (instance_flops(leaves, codes, evaluation, history), MAX_FLOPS)):  # fmt: skip
         each = np.ceil(np.minimum(cost, limit)).astype(np.int64)  # whole numbers: the sums are exact
         sums.append(np.concatenate([[0], np.cumsum(each[of_instance])]))
     return sums[0], sums[1]

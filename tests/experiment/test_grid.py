@@ -140,7 +140,7 @@ def test_a_group_axis_selects_a_variant_and_value_axes_overwrite_its_fields():
 
 def test_two_group_axes_select_from_their_product():
     variants = [
-        config_of({"data.high": float(10 * i + j), "model.hidden_l1": float(i)})
+        config_of({"data.high": 1.0 + 10 * i + j, "model.hidden_l1": float(i)})
         for i in range(2)
         for j in range(3)
     ]
@@ -153,7 +153,7 @@ def test_two_group_axes_select_from_their_product():
         )
     )
     (batch,) = everything(grid)
-    assert batch.high.tolist() == [0, 1, 2, 0, 1, 2, 10, 11, 12, 10, 11, 12]
+    assert batch.high.tolist() == [1, 2, 3, 1, 2, 3, 11, 12, 13, 11, 12, 13]
     assert batch.eps.tolist() == [0.1] * 3 + [0.2] * 3 + [0.1] * 3 + [0.2] * 3
     bad = [
         config_of({"data.kind": "exactly_k", "data.k": k, "data.feature_probability": None})

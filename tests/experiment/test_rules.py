@@ -1,5 +1,6 @@
 """Rules of one field, of kinds, and of several fields: each boundary on both sides."""
 
+import math
 from dataclasses import fields
 from typing import Any
 
@@ -16,6 +17,7 @@ from superpose_cli.experiment.rules import (
     CROSS_RULES,
     KIND_FIELDS,
     check_usage,
+    empty_row_problem,
     importance_problem,
     length_problem,
     probability_problem,
@@ -215,6 +217,17 @@ def test_probabilities_and_sets() -> None:
     cells = np.array([[0.5, 0.5, 0.1], [0.3, 0.3, 0.3]])
     assert probability_problem("anticorrelated", cells, np.array([2, 3])) is None
     assert "above 1" in (probability_problem("anticorrelated", cells[::-1] * 1.5, np.array([3, 2])) or "")
+
+
+def test_rows_scaled_to_norm_1_are_seldom_empty() -> None:
+    """Against the product itself, and where it would leave the floats."""
+    for p in ([0.5], [0.3, 0.29], [0.01] * 69, [2.0**-20] * 10**6, [1.0, 0.1]):
+        assert (math.prod(1 - q for q in p) > 0.5) == (empty_row_problem(p) is not None), p
+    for p in ([0.49], [0.29, 0.29], [0.01] * 68):
+        assert f"{math.prod(1 - q for q in p):.4g}, more than 0.5" in (empty_row_problem(p) or ""), p
+    cells = np.array([[0.5, 1.0], [0.1, 0.2]])
+    assert empty_row_problem(cells[:1]) is None
+    assert "probability 0.72" in (empty_row_problem(cells) or "")
 
 
 def test_lists_and_importances() -> None:

@@ -1,10 +1,13 @@
 import itertools
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from superpose_cli.experiment import sharding
+from superpose_cli.experiment.compose import load_experiment
 from superpose_cli.experiment.config import HistoryConfig
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.leaves import Leaves
@@ -13,6 +16,7 @@ from superpose_cli.experiment.sharding import (
     MAX_BYTES,
     MAX_FLOPS,
     MAX_INSTANCES,
+    MIN_INSTANCES,
     instance_bytes,
     instance_flops,
 )
@@ -23,12 +27,16 @@ def costs(experiment) -> tuple[np.ndarray, np.ndarray]:
     """Bytes and FLOPs of every instance."""
     leaves, config = Leaves(experiment), experiment.variants[0]
     codes = leaves.codes(np.arange(leaves.n_cells))
-    pair = instance_bytes(leaves, codes, config.history), instance_flops(leaves, codes)
-    return tuple(np.repeat(cost, config.restarts) for cost in pair)
+    n_bytes = instance_bytes(leaves, codes, config.history)
+    flops = instance_flops(leaves, codes, config.evaluation, config.history)
+    return np.repeat(n_bytes, config.restarts), np.repeat(flops, config.restarts)
 
 
 def check_shards(experiment) -> None:
-    """Contiguous, complete, within the limits unless alone, and none could have been longer."""
+    """Contiguous, complete, within the limits unless alone, and none could have been longer.
+
+    The limit of arithmetic does not hold for the first MIN_INSTANCES.
+    """
     grid, (n_bytes, flops) = Grid(experiment), costs(experiment)
     shards = list(grid.shards())
     assert shards[0][0] == 0
@@ -42,7 +50,7 @@ def check_shards(experiment) -> None:
             return (
                 stop - start <= MAX_INSTANCES
                 and n_bytes[part].sum() <= MAX_BYTES
-                and flops[part].sum() <= MAX_FLOPS
+                and (stop - start <= MIN_INSTANCES or flops[part].sum() <= MAX_FLOPS)
             )
 
         assert fits(stop) or stop == start + 1
@@ -67,12 +75,47 @@ def test_shards_of_more_than_a_window():
 
 
 def test_an_instance_beyond_the_limits_is_a_shard_of_its_own():
-    grid = Grid(experiment_of(axis("model.n_features", 100_000, 2), restarts=3, history__every=0))
+    wide = axis("model.n_features", 1_000_000, 2)
+    grid = Grid(experiment_of(wide, restarts=3, history__every=0))
     assert list(grid.shards()) == [(0, 1), (1, 2), (2, 3), (3, 6)]
 
 
+def test_the_floor_is_above_the_limit_of_arithmetic_only(monkeypatch):
+    long = experiment_of(axis("train.steps", 10**6, 10**6 + 1), restarts=20, history__every=0)
+    even = experiment_of(train__steps=10**6, restarts=40, history__every=0)
+    assert [stop for _, stop in Grid(long).shards()] == [16, 32, 40]
+    assert [stop for _, stop in Grid(even).shards()] == [16, 32, 40]
+    monkeypatch.setattr(sharding, "MAX_INSTANCES", 15)
+    assert [stop for _, stop in Grid(long).shards()] == [15, 30, 40]
+    assert [stop for _, stop in Grid(even).shards()] == [15, 30, 40]
+    monkeypatch.setattr(sharding, "MAX_BYTES", 8_000)
+    assert len(Grid(long).shards()) == len(Grid(even).shards()) > 3
+
+
+@given(
+    seeds=st.lists(st.integers(1, 9), min_size=1, max_size=40),
+    steps=st.lists(st.integers(1, 2), min_size=1, max_size=2),
+)
+def test_the_digest_is_that_of_the_bounds(seeds, steps):
+    axes = axis("seed", *seeds), axis("train.steps", *(10**5 * s for s in steps))
+    shards, other = Grid(experiment_of(*axes)).shards(), Grid(experiment_of(axes[0])).shards()
+    assert re.fullmatch("[0-9a-f]{8}", shards.digest)
+    assert shards.digest == Grid(experiment_of(*axes, train__learning_rate=0.1)).shards().digest
+    assert (shards.digest == other.digest) == (list(shards) == list(other))
+
+
+def test_shipped_experiments_lose_little_to_an_interrupt():
+    """A shard is some seconds of a core's arithmetic, or as many instances as keep cores busy."""
+    for name in ("phase_2_in_1", "phase_3_in_2", "geometry"):
+        experiment = load_experiment([f"experiment={name}"])
+        check_shards(experiment)
+        assert len(Grid(experiment).shards()) > 1
+
+
 def test_shards_are_a_sequence():
-    shards = Grid(experiment_of(restarts=40_000, train__steps=1, history__every=0)).shards()
+    shards = Grid(
+        experiment_of(restarts=40_000, train__steps=1, history__every=0, evaluation__n_rows=2)
+    ).shards()
     assert len(shards) == 3
     assert shards[-1] == (2 * MAX_INSTANCES, 40_000)
     assert shards[:2] == [(0, MAX_INSTANCES), (MAX_INSTANCES, 2 * MAX_INSTANCES)]
@@ -108,6 +151,7 @@ def test_table_bytes_is_the_sum_over_instances(n, restarts, every):
 
 
 def test_costs_follow_the_rows_of_a_step():
+    alone = {"train__steps": 3, "evaluation__method": "population", "history__every": 0}
     kinds = [
         ({"data__kind": "finite", "data__n_rows": 100, "train__n_batch": None}, 100),
         ({"data__kind": "finite", "data__n_rows": 100, "train__n_batch": 10}, 10),
@@ -115,8 +159,22 @@ def test_costs_follow_the_rows_of_a_step():
         ({"train__objective": "population"}, 4096),
     ]
     for fields, rows in kinds:
-        _, flops = costs(experiment_of(train__steps=3, **fields))
+        _, flops = costs(experiment_of(**alone, **fields))
         assert flops.tolist() == [(10 * 5 * 2 + 60 * 5) * rows * 3]
+
+
+def test_costs_count_the_rows_that_judge():
+    training = (10 * 5 * 2 + 60 * 5) * 1024 * 1000
+    judging = [
+        ({"history__every": 0}, 65_536),
+        ({"history__every": 0, "evaluation__n_rows": 100}, 100),
+        ({"history__every": 0, "evaluation__method": "population"}, 0),
+        ({"history__every": 300, "evaluation__method": "population"}, 5 * 4096),
+        ({"history__every": 1000, "evaluation__n_rows": 100}, 100 + 2 * 4096),
+    ]
+    for fields, rows in judging:
+        _, flops = costs(experiment_of(train__steps=1000, **fields))
+        assert flops.tolist() == [training + (6 * 5 * 2 + 40 * 5) * rows]
 
 
 def test_history_of_weights_counts():
