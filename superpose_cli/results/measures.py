@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from superpose_cli.engines.base import State, take
+from superpose_cli.engines.baseline import baseline_loss
 from superpose_cli.engines.training import Trained
 from superpose_cli.experiment.config import Activation, DataKind, Target, ValueKind
 from superpose_cli.experiment.grid import Grid
@@ -17,7 +18,6 @@ from superpose_cli.toy_model.loss_split import loss_split
 from superpose_cli.toy_model.metrics import REGIMES, feature_metrics, gram, instance_metrics
 from superpose_cli.toy_model.sampling import target_moments
 from superpose_cli.toy_model.spectra import hidden_covariance, set_covariance, spectral_metrics
-from superpose_cli.toy_model.theory import ignore_loss
 
 F64 = npt.NDArray[np.float64]
 Columns = dict[str, Any]
@@ -55,7 +55,7 @@ def _instances(grid: Grid, trained: Trained) -> Columns:
         "objective": trained.objective,
         "loss": found.loss,
         "loss_stderr": found.loss_stderr,
-        "loss_ratio": found.loss / _baseline(trained),
+        "loss_ratio": _loss_ratio(trained),
         "train_loss": None if trained.table is None else trained.table.loss,
         **_loss_split(trained),
         **instance_metrics(state.W),
@@ -111,20 +111,11 @@ def _history(trained: Trained) -> Columns:
     return columns
 
 
-def _baseline(trained: Trained) -> F64:
-    """(I,): the loss of the best constant output that the model can give."""
-    batch, found, family = trained.batch, trained.evaluation, trained.batch.family
-    if found.target_mean is not None and found.target_square is not None:
-        mean, square = found.target_mean, found.target_square
-    else:
-        mean, square = target_moments(family.law, batch.feature_probability, batch.high, family.target)
-    return ignore_loss(
-        mean,
-        square,
-        batch.importance,
-        output_relu=family.output_activation is Activation.relu,
-        bias=family.bias,
-    )
+def _loss_ratio(trained: Trained) -> npt.NDArray[Any]:
+    """(I,): the loss over that of the best constant output; masked where a constant is right in every row."""
+    baseline = baseline_loss(trained.batch, trained.evaluation)
+    exact = baseline == 0
+    return np.ma.MaskedArray(trained.evaluation.loss / np.where(exact, 1.0, baseline), mask=exact)
 
 
 def _hidden_covariance(trained: Trained) -> F64:

@@ -20,12 +20,6 @@ def singular_values(W: npt.ArrayLike) -> F64:
     return np.where(finite[:, None], values, np.nan)
 
 
-def gram_eigenvalues(W: npt.ArrayLike) -> F64:
-    """(I, m): eigenvalues of W^T W, largest first; those of W W^T are the same and zeros."""
-    with np.errstate(over="ignore"):
-        return np.square(singular_values(W))
-
-
 def covariance_eigenvalues(covariance: npt.ArrayLike) -> F64:
     """(I, m): eigenvalues of positive semidefinite matrices (I, m, m), largest first.
 
@@ -49,6 +43,14 @@ def _shares(spectrum: npt.ArrayLike) -> F64:
     shares = spectrum / np.where(largest == 0, 1.0, largest)
     total = shares.sum(axis=-1, keepdims=True)
     return shares / np.where(total == 0, 1.0, total)
+
+
+def gram_shares(singular_values: npt.ArrayLike) -> F64:
+    """Eigenvalues of W^T W divided by their sum, from the singular values of W; over the last axis.
+
+    Those of W W^T are the same and zeros. Divided before they are squared, lest they over- or underflow.
+    """
+    return _shares(np.square(_shares(singular_values)))
 
 
 def spectral_entropy(spectrum: npt.ArrayLike) -> F64:
@@ -85,7 +87,7 @@ def entanglement_entropy(singular_values: npt.ArrayLike) -> F64:
     `spectral_entropy` of W takes the values themselves. Over the last axis.
     Source: Nielsen & Chuang, "Quantum Computation and Quantum Information", sections 2.5 and 12.5.
     """
-    return spectral_entropy(np.square(_shares(singular_values)))
+    return spectral_entropy(gram_shares(singular_values))
 
 
 def set_covariance(
@@ -138,10 +140,11 @@ def hidden_covariance(W: F64, variance: F64, within: F64, set_size: int) -> F64:
 
 
 def spectral_metrics(W: npt.ArrayLike, hidden_cov: npt.ArrayLike) -> dict[str, F64]:
-    """Columns of the `instances` table about spectra.
+    """Columns of the `instances` table about spectra: of W (I, n, m), and of the covariance of h (I, m, m).
 
-    singular_values (I, m) of W with effective_rank and spectral_entropy (I,); hidden_eigenvalues (I, m) of
-    the covariance of h (I, m, m) with hidden_effective_rank and hidden_spectral_entropy (I,).
+    singular_values (I, m), and of W effective_rank, spectral_entropy and entanglement_entropy (I,), with the
+    participation_ratio (I,) of the eigenvalues of W^T W; hidden_eigenvalues (I, m) of the covariance, with
+    hidden_effective_rank, hidden_spectral_entropy and hidden_participation_ratio (I,).
     """
     values = singular_values(W)
     hidden = covariance_eigenvalues(hidden_cov)
@@ -149,7 +152,10 @@ def spectral_metrics(W: npt.ArrayLike, hidden_cov: npt.ArrayLike) -> dict[str, F
         "singular_values": values,
         "effective_rank": effective_rank(values),
         "spectral_entropy": spectral_entropy(values),
+        "participation_ratio": participation_ratio(gram_shares(values)),
+        "entanglement_entropy": entanglement_entropy(values),
         "hidden_eigenvalues": hidden,
         "hidden_effective_rank": effective_rank(hidden),
         "hidden_spectral_entropy": spectral_entropy(hidden),
+        "hidden_participation_ratio": participation_ratio(hidden),
     }

@@ -15,8 +15,8 @@ integer_W = hnp.arrays(
 spectrum_lists = st.lists(st.floats(0, 100), min_size=1, max_size=6).map(np.array)
 
 COLUMNS = {
-    *("singular_values", "effective_rank", "spectral_entropy"),
-    *("hidden_eigenvalues", "hidden_effective_rank", "hidden_spectral_entropy"),
+    *("singular_values", "effective_rank", "spectral_entropy", "participation_ratio", "entanglement_entropy"),
+    *("hidden_eigenvalues", "hidden_effective_rank", "hidden_spectral_entropy", "hidden_participation_ratio"),
 }
 
 
@@ -28,13 +28,27 @@ def random_W(*shape: int, seed: int = 0) -> np.ndarray:
 @given(integer_W)
 def test_squares_of_singular_values_are_the_eigenvalues_of_the_gram_matrix(W):
     n, m = W.shape[1:]
-    values = spectra.gram_eigenvalues(W)
+    values = np.square(spectra.singular_values(W))
     assert values.shape == (len(W), m)
     assert (np.diff(values) <= 0).all()
     gram = np.linalg.eigvalsh(W @ W.mT)[:, ::-1]
     np.testing.assert_allclose(values[:, : min(n, m)], gram[:, : min(n, m)], atol=1e-10)
     np.testing.assert_array_equal(values[:, n:], 0.0)
     np.testing.assert_allclose(spectra.covariance_eigenvalues(W.mT @ W), values, atol=1e-10)
+    shares = spectra.gram_shares(spectra.singular_values(W))
+    np.testing.assert_allclose(shares * values.sum(axis=1, keepdims=True), values, atol=1e-10)
+
+
+@laws
+@given(integer_W, st.sampled_from([1e-200, 1.0, 1e200]))
+def test_participation_ratios_are_ratios_of_traces(W, scale):
+    """Without a spectrum: (tr A)^2 / tr A^2, of A = W^T W, and of A as the covariance of h; at any scale."""
+    A = W.mT @ W
+    trace, trace_of_square = np.trace(A, axis1=1, axis2=2), np.square(A).sum(axis=(1, 2))
+    expected = np.divide(trace**2, trace_of_square, out=np.zeros(len(W)), where=trace_of_square > 0)
+    found = spectra.spectral_metrics(W * scale, A * scale)
+    np.testing.assert_allclose(found["participation_ratio"], expected, rtol=1e-9)
+    np.testing.assert_allclose(found["hidden_participation_ratio"], expected, rtol=1e-9)
 
 
 @laws
