@@ -82,7 +82,11 @@ def _as_numbers(key: str, values: list[Any]) -> list[Any] | None:
     """The values as numbers of the field's type, the same list where they are; None to look at each alone."""
     type_, types = FIELDS[key].type, set(map(type, values))
     kinds = {int: int, float: int | float}
-    if type_ not in kinds or not all(issubclass(t, kinds[type_]) and t is not bool for t in types):
+    if (
+        not values
+        or type_ not in kinds
+        or not all(issubclass(t, kinds[type_]) and t is not bool for t in types)
+    ):
         return None
     try:
         numbers = np.array(values, np.int64 if type_ is int else np.float64)

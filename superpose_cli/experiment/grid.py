@@ -15,7 +15,7 @@ from superpose_cli.experiment.axes import Axis, Experiment
 from superpose_cli.experiment.checked import checked
 from superpose_cli.experiment.columns import CellColumns, axis_columns
 from superpose_cli.experiment.consistency import check, uneven_sets
-from superpose_cli.experiment.instances import F64, I64, Family, InstanceBatch
+from superpose_cli.experiment.instances import F64, I64, U64, Family, InstanceBatch
 from superpose_cli.experiment.keys import evaluation_keys, generator_keys, weight_keys
 from superpose_cli.experiment.leaves import MAX_CELLS, Codes, Leaves
 from superpose_cli.experiment.resolve import STRUCTURAL_KEYS, family_of, hash_records, resolve
@@ -73,11 +73,14 @@ class Grid:
         if start == stop:
             return []
         codes = self._leaves.codes(cells)
-        parts: dict[Family, list[tuple[I64, dict[str, np.ndarray]]]] = {}
+        parts: dict[Family, list[tuple[I64, dict[str, F64]]]] = {}
+        inputs, training = np.empty(len(cells), np.uint64), np.empty(len(cells), np.uint64)
         for rows in self._blocks(codes):
             family, arrays = self._resolve({source: code[rows] for source, code in codes.items()})
+            inputs[rows], training[rows] = hash_records(family, arrays)
             parts.setdefault(family, []).append((cells[rows], arrays))
-        return [self._batch(family, *_joined(blocks), start, stop) for family, blocks in parts.items()]
+        keys = self._keys(inputs, training, self._leaves["seed"].integer(codes), start, stop)
+        return [self._batch(family, *_joined(blocks), keys, start) for family, blocks in parts.items()]
 
     def cell_columns(self, cells: I64) -> dict[str, np.ndarray]:
         """The configuration columns of the instances table for some cells; see `CellColumns.of`."""
@@ -118,40 +121,46 @@ class Grid:
         leaves = (self._leaves[key] for key in STRUCTURAL_KEYS)
         return {leaf.key: leaf.values[codes[leaf.source][0]] for leaf in leaves}
 
-    def _resolve(self, codes: Codes) -> tuple[Family, dict[str, np.ndarray]]:
+    def _resolve(self, codes: Codes) -> tuple[Family, dict[str, F64]]:
         leaves, structure = self._leaves, self._structure(codes)
         family = family_of(structure)
-        arrays: dict[str, np.ndarray] = dict(resolve(leaves, codes, structure, family))
-        arrays["inputs"], arrays["training"] = hash_records(family, arrays)
-        arrays["seed"] = leaves["seed"].integer(codes)
-        return family, arrays
+        return family, resolve(leaves, codes, structure, family)
+
+    def _keys(self, inputs: U64, training: U64, seed: I64, start: int, stop: int) -> dict[str, np.ndarray]:
+        """The seeds and keys of instances start..stop-1, from the hashes and seeds of their cells."""
+        number = np.arange(start, stop)
+        at, restart = number // self.restarts - start // self.restarts, number % self.restarts
+        inputs, training, seed = inputs[at], training[at], seed[at]
+        generator_key, table_key = generator_keys(inputs, seed, restart, self._paired)
+        return {
+            "seed": seed,
+            "key": weight_keys(inputs, training, seed, restart, self._paired),
+            "generator_key": generator_key,
+            "table_key": table_key,
+            "evaluation_key": evaluation_keys(seed),
+        }
 
     def _batch(
-        self, family: Family, cells: I64, arrays: dict[str, np.ndarray], start: int, stop: int
+        self, family: Family, cells: I64, arrays: dict[str, F64], keys: dict[str, np.ndarray], start: int
     ) -> InstanceBatch:
-        """The instances of `cells` (ascending) between start and stop, with their keys."""
+        """The instances of `cells` (ascending) among those which `keys` has, the first of them `start`."""
+        stop = start + len(keys["key"])
         first = np.maximum(start - cells * self.restarts, 0)
         counts = np.minimum(stop - cells * self.restarts, self.restarts) - first
         at = np.repeat(np.arange(len(cells)), counts)
         restart = np.arange(len(at)) - np.repeat(np.cumsum(counts) - counts - first, counts)
-        of = {name: array[at] for name, array in arrays.items()}
-        inputs, training, seed = of.pop("inputs"), of.pop("training"), of.pop("seed")
-        generator_key, table_key = generator_keys(inputs, seed, restart, self._paired)
-        floats: dict[str, F64] = of
+        here = cells[at] * self.restarts + restart - start
+        columns: dict[str, Any] = {name: array[here] for name, array in keys.items()}
+        columns |= {name: array[at] for name, array in arrays.items()}
         return InstanceBatch(
             family=family,
             cell=cells[at],
             restart=restart.astype(np.int32),
-            seed=seed,
-            key=weight_keys(inputs, training, seed, restart, self._paired),
-            generator_key=generator_key,
-            table_key=table_key,
-            evaluation_key=evaluation_keys(seed),
-            **floats,
+            **columns,
         )
 
 
-def _joined(blocks: list[tuple[I64, dict[str, np.ndarray]]]) -> tuple[I64, dict[str, np.ndarray]]:
+def _joined(blocks: list[tuple[I64, dict[str, F64]]]) -> tuple[I64, dict[str, F64]]:
     """The cells of several blocks of one family in ascending order, with their arrays."""
     if len(blocks) == 1:
         return blocks[0]
