@@ -42,6 +42,8 @@ class Dims:
     lines: Lines
     dims_per_feature: F64
     """(lines, x): D* of the best restart; NaN where there is none."""
+    empty: npt.NDArray[np.bool_]
+    """(lines, x): no feature is represented, so D* counts none."""
     at: tuple[I64, ...]
     """Per line, (points,): index along x of each represented feature."""
     dimensionality: tuple[F64, ...]
@@ -54,10 +56,13 @@ class Dims:
 def select(run: Run) -> Dims:
     """The best restart of each cell; RunError where no feature of the run is represented."""
     lines = over_one_axis(run, most_lines=MOST_LINES)
-    best = best_cells(run, ["dims_per_feature", "status"])
+    best = best_cells(run, ["dims_per_feature", "n_represented", "status"])
     stars = np.full(run.n_cells + 1, np.nan)  # the last entry is for blanks, cell -1
     stars[best["cell"]] = np.where(best["status"] == "diverged", np.nan, best["dims_per_feature"])
     stars[~np.isfinite(stars)] = np.nan
+    empty = np.zeros(run.n_cells + 1, dtype=bool)
+    empty[best["cell"]] = best["n_represented"] == 0
+    empty &= np.isfinite(stars)
     rows = best_features(run, ["norm", "dimensionality"], lines.cells[lines.cells >= 0])
     seen = represented(rows["norm"])
     if not seen.any():
@@ -74,6 +79,7 @@ def select(run: Run) -> Dims:
     return Dims(
         lines=lines,
         dims_per_feature=stars[lines.cells],
+        empty=empty[lines.cells],
         at=tuple(at),
         dimensionality=tuple(points),
         n_ignored=int((~seen).sum()),
@@ -89,8 +95,8 @@ def draw(data: Dims, style: Style, title: str) -> Figure:
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2.1])
     colours = [style.dedicated] if len(data.at) == 1 else line_colours(len(data.at), style)
     lone = len(data.at) == 1
-    for i, (stars, label, colour) in enumerate(
-        zip(data.dims_per_feature, data.lines.labels, colours, strict=True)
+    for i, (stars, empty, label, colour) in enumerate(
+        zip(data.dims_per_feature, data.empty, data.lines.labels, colours, strict=True)
     ):
         top.plot(
             x.positions,
@@ -101,18 +107,28 @@ def draw(data: Dims, style: Style, title: str) -> Figure:
             label=label,
             zorder=3,
         )
+        top.plot(
+            x.positions[empty],
+            stars[empty],
+            "o",
+            ms=2.6 * style.line,
+            color=colour,
+            mfc=style.background,
+            zorder=4,
+        )
         bottom.scatter(
             jittered(x, data.at[i]), data.dimensionality[i], s=5 * style.line**2, lw=0, color=colour,
             alpha=opacity(len(data.at[i]) / len(x)), zorder=3, rasterized=len(data.at[i]) > 3000,
         )  # fmt: skip
     if not lone:
-        top.legend(ncols=1, loc="upper left", bbox_to_anchor=(1.01, 1.05), borderaxespad=0)
+        columns = max(1, 60 // (6 + max(map(len, data.lines.labels))))
+        top.legend(ncols=columns, loc="lower left", bbox_to_anchor=(0, 1.02), borderaxespad=0)
     height = float(np.nanmax(data.dims_per_feature, initial=1.0))
     top.set(ylabel="dimensions per feature\nD* = m / ‖W‖$_F^2$", ylim=(0, min(2.0, height) * 1.08))
     bottom.set(ylabel="share of a dimension $D_i$", ylim=(0, 1.05))
     sticky = [(fraction, name) for fraction, name in FRACTION_LINES if fraction in (1, Fraction(1, 2))]
-    _fraction_lines(top, sticky, 0.3, style, named=lone)
-    _fraction_lines(bottom, FRACTION_LINES, 0.045, style, named=True)
+    _fraction_lines(top, sticky, 0.3, style)
+    _fraction_lines(bottom, FRACTION_LINES, 0.045, style)
     set_horizontal(bottom, x)
     top.tick_params(labelbottom=False)
     write_note(figure, data.lines.note, style)
@@ -123,13 +139,13 @@ def words(data: Dims) -> Words:
     """Where D* sticks, and on which fractions the features lie."""
     points = np.concatenate(data.dimensionality)
     lines = [
-        _tell_line(data.lines.x, label, stars, at, own)
-        for label, stars, at, own in zip(
-            data.lines.labels, data.dims_per_feature, data.at, data.dimensionality, strict=True
+        _tell_line(data.lines.x, label, stars, empty, at, own)
+        for label, stars, empty, at, own in zip(
+            data.lines.labels, data.dims_per_feature, data.empty, data.at, data.dimensionality, strict=True
         )
     ]
     return Words(
-        title=_title(data.dims_per_feature),
+        title=_title(data.dims_per_feature[~data.empty]),
         paragraphs=(
             f"{shown_restart(data.restarts)} " + " ".join(lines),
             f"Of {counted(len(points), 'represented feature')} (‖W_i‖² > 0.25; {data.n_ignored} that "
@@ -138,8 +154,9 @@ def words(data: Dims) -> Words:
         ),
         reading=(
             "Above: D* = m / ‖W‖_F², about the number of hidden dimensions for each represented feature; 1 "
-            "is a dimension each, 1/2 two features a dimension. Below: a dot is one represented feature and "
-            "its own share D_i = ‖W_i‖² / Σ_j (Ŵ_i · W_j)², jittered sideways inside its cell; the labelled "
+            "is a dimension each, 1/2 two features a dimension; hollow where no feature is represented, so "
+            "that there is none to count. Below: a dot is one represented feature and its own share "
+            "D_i = ‖W_i‖² / Σ_j (Ŵ_i · W_j)², jittered sideways inside its cell; the labelled "
             "lines are the shares in regular arrangements."
         ),
         source="“The Geometry of Superposition”: uniform superposition above, feature dimensionality below.",
@@ -181,51 +198,63 @@ def _fraction_lines(
     lines: tuple[tuple[Fraction, str], ...] | list[tuple[Fraction, str]],
     gap: float,
     style: Style,
-    *,
-    named: bool,
 ) -> None:
     """Horizontal lines with their labels at the right, moved apart where they crowd."""
     values = [float(fraction) for fraction, _ in lines]
     across = ax.get_yaxis_transform()
     for value, at, (fraction, name) in zip(values, spread_labels(values, gap), lines, strict=True):
         ax.axhline(value, color=style.muted, lw=0.5 * style.line, alpha=0.7, zorder=1)
-        if named:
-            ax.plot(
-                [1.0, 1.012, 1.02], [value, at, at], color=style.muted, lw=0.5 * style.line,
-                transform=across, clip_on=False,
-            )  # fmt: skip
-            ax.text(
-                1.026, at, f"{fraction}  {name}", va="center", fontsize=style.small,
-                color=style.muted, transform=across,
-            )  # fmt: skip
+        ax.plot(
+            [1.0, 1.012, 1.02], [value, at, at], color=style.muted, lw=0.5 * style.line,
+            transform=across, clip_on=False,
+        )  # fmt: skip
+        ax.text(
+            1.026, at, f"{fraction}  {name}", va="center", fontsize=style.small,
+            color=style.muted, transform=across,
+        )  # fmt: skip
 
 
-def _tell_line(x: Coordinate, label: str, stars: F64, at: I64, own: F64) -> str:
+def _tell_line(x: Coordinate, label: str, stars: F64, empty: npt.NDArray[np.bool_], at: I64, own: F64) -> str:
     """D* along one line, and the features while it sticks at 1/2."""
     there = np.flatnonzero(np.isfinite(stars))
     head = f"{sentence(label)}: " if label else ""
+    if not len(there):
+        return f"{head}nothing is stored."
     if len(there) < 2:
-        return (
-            f"{head}D* is {span(stars[there])} and D_i {span(own)}."
-            if len(there)
-            else f"{head}nothing is stored."
-        )
+        shares = f" and D_i {span(own)}" if len(own) else ""
+        return f"{head}D* is {span(stars[there])}{shares}.{_tell_empty(x, stars, empty)}"
     text = (
         f"{head}D* goes from {number(float(stars[there[0]]))} at {x.inline[there[0]]} to "
-        f"{number(float(stars[there[-1]]))} at {x.inline[there[-1]]}."
+        f"{number(float(stars[there[-1]]))} at {x.inline[there[-1]]}.{_tell_empty(x, stars, empty)}"
     )
-    sticky = np.flatnonzero((stars >= 0.48) & (stars <= 0.54))
+    sticky = np.flatnonzero(~empty & (stars >= 0.48) & (stars <= 0.54))
     if not len(sticky):
-        return f"{text} It is nowhere within 0.48 to 0.54, near the sticky 1/2."
+        return (
+            f"{text} Where features are represented, it is nowhere within 0.48 to 0.54, near the sticky 1/2."
+        )
     inside = own[np.isin(at, sticky)]
     near = int(((inside >= 0.48) & (inside <= 0.52)).sum())
-    place = x.inline[sticky[0]]
-    if len(sticky) > 1:
-        place = f"first {place}, last {x.inline[sticky[-1]]}"
     return (
-        f"{text} It stays within 0.48 to 0.54 in {counted(len(sticky), 'cell')} ({place}), where "
+        f"{text} It stays within 0.48 to 0.54 in {_places(x, sticky)}, where "
         f"{share(near, len(inside))} of the represented features have D_i within 0.48 to 0.52."
     )
+
+
+def _tell_empty(x: Coordinate, stars: F64, empty: npt.NDArray[np.bool_]) -> str:
+    """At which cells D* counts no feature."""
+    at = np.flatnonzero(empty)
+    if not len(at):
+        return ""
+    return (
+        f" No feature is represented in {_places(x, at)}: D* = {span(stars[at])} there does not mean that "
+        "features have dimensions, and is drawn hollow."
+    )
+
+
+def _places(x: Coordinate, at: I64) -> str:
+    """'2 cells (first ..., last ...)'."""
+    place = x.inline[at[0]] if len(at) == 1 else f"first {x.inline[at[0]]}, last {x.inline[at[-1]]}"
+    return f"{counted(len(at), 'cell')} ({place})"
 
 
 def _tell_fractions(points: F64) -> str:

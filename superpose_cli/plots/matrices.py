@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from superpose_cli.plots.cells import Panels, panels
-from superpose_cli.plots.panels import colour_bar, panel_figure, tell, write_note
+from superpose_cli.plots.panels import colour_bar, label_rows, panel_figure, tell, write_note
 from superpose_cli.plots.stored import best_weights, refuse_if_all_diverged
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import (
@@ -68,6 +68,8 @@ def draw(data: Matrices, style: Style, title: str) -> Figure:
     scale = Normalize(-limit, limit)
     for ax, G, b in zip(axes, data.G, data.b, strict=True):
         _panel(ax, G, b, scale, style)
+    label_rows(figure, axes, data.panels, "feature i", style)
+    axes[0].set_xlabel("output j", fontsize=style.text)
     colour_bar(figure, ScalarMappable(scale, style.diverging), axes, style, label=_label(data.tied))
     write_note(figure, data.panels.note, style)
     return figure
@@ -95,7 +97,7 @@ def words(data: Matrices) -> Words:
             "Row i, column j of "
             f"{'W W^T (the W^T W of the paper, whose W is ours transposed)' if data.tied else 'W W_dec^T'} "
             "is what one unit of feature i adds to output j before the bias; feature 0 is at the top left. "
-            "Blue is positive, red negative, blank zero; the narrow column at the right is b on the same "
+            "Blue is positive, orange negative, blank zero; the narrow column at the right is b on the same "
             "scale. A blank diagonal entry is a feature that is not represented; coloured entries off the "
             "diagonal are interference."
         ),
@@ -132,7 +134,7 @@ def _numbers(group: list[F64]) -> str:
 
 
 def _label(tied: bool) -> str:
-    return r"$W^\top W$ and b" if tied else r"$W_{dec}^\top W$ and b"
+    return r"$W^\mathrm{T}W$ and b" if tied else r"$W_{dec}^\mathrm{T}W$ and b"
 
 
 def _panel(ax: Axes, G: F64, b: F64, scale: Normalize, style: Style) -> None:

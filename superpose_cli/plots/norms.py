@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from superpose_cli.plots.cells import Panels, panels
-from superpose_cli.plots.panels import colour_bar, panel_figure, tell, write_note
+from superpose_cli.plots.panels import colour_bar, label_rows, panel_figure, tell, write_note
 from superpose_cli.plots.stored import best_cells, best_features, by_cell, refuse_if_all_diverged
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import Words, note_sentence, number, shown_restart, span
@@ -72,8 +72,7 @@ def draw(data: Norms, style: Style, title: str) -> Figure:
             ax.set_xlabel(r"$\Vert W_i\Vert$", fontsize=style.small if len(axes) > 6 else style.text)
         else:
             ax.tick_params(labelbottom=False, bottom=False)
-    if not any(data.panels.row_labels):
-        axes[0].set_ylabel("feature i")
+    label_rows(figure, axes, data.panels, "feature i", style)
     bar = colour_bar(
         figure, ScalarMappable(scale, style.sharing), axes, style,
         label="interference\n" r"$\Sigma_{j\neq i}\,(\hat W_i\cdot W_j)^2$", extend="max", extendfrac=0.03,
@@ -113,7 +112,8 @@ def words(data: Norms) -> Words:
         reading=(
             "A bar is a feature, the most important one at the top where importance falls with i; its length "
             "is ‖W_i‖, about 1 for a feature that the model represents. Blue bars have a direction of their "
-            "own, red ones share theirs with others (interference 1 or more: as much as the feature itself)."
+            "own, orange ones share theirs with others (interference 1 or more: as much as the feature "
+            "itself)."
         ),
         source=(
             "“Demonstrating Superposition”, basic results: the bars of ‖W_i‖ beside W^T W, coloured by "

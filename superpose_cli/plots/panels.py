@@ -66,6 +66,14 @@ def colour_bar(
     return bar
 
 
+def label_rows(figure: Figure, axes: Sequence[Axes], panels: Panels, label: str, style: Style) -> None:
+    """What runs down every panel: beside the first one, or at the far left where the rows have labels."""
+    if any(panels.row_labels):
+        figure.supylabel(label, fontsize=style.text)
+    else:
+        axes[0].set_ylabel(label, fontsize=style.text)
+
+
 def write_note(figure: Figure, note: str, style: Style) -> None:
     """A footnote at the lower left, wrapped to the figure's width."""
     if note:

@@ -26,6 +26,10 @@ REGIME_OF = {"others_superposed": "dedicated"}
 """What becomes of the extra feature in a solution that is not named after it."""
 CLEAR = 1.10
 """Cells whose second best solution costs at least this times the best are counted on their own."""
+FAILED = 2.0
+"""A trained loss above this times the cheapest theoretical one, whose norms are not free, is told."""
+NOISY = 0.10
+"""A standard error above this share of the loss is told."""
 _FINE = 301
 _REGIONS = {
     "ignored": "not represented",
@@ -50,6 +54,10 @@ class Phase:
     interference: F64
     regime: Names
     """ignored, dedicated or superposed; '' where there is none."""
+    excess: F64
+    """Best restart's loss over that of the cheapest theoretical solution; NaN where there is none."""
+    noise: F64
+    """Standard error of that trained loss over the loss, 0 where it is exact; NaN where there is none."""
     restarts: int
 
     def theory(self, p: F64, r: F64) -> dict[str, F64]:
@@ -68,7 +76,8 @@ def select(run: Run) -> Phase:
         there = listed([axis.name for _, axis in axes.values()]) or "none"
         needed = "data.feature_probability and importance.last_importance"
         refuse("phase", run, f"it needs the two axes {needed}, and there are: {there}", remedy)
-    best = best_cells(run, ["n_features", "n_hidden", "output_activation", "data_kind"])
+    setting = ["n_features", "n_hidden", "output_activation", "data_kind", "value", "signed", "high"]
+    best = best_cells(run, [*setting, "loss", "loss_stderr"])
     shapes = set(zip(best["n_features"].tolist(), best["n_hidden"].tolist(), strict=True))
     if len(shapes) != 1 or not shapes <= set(THEORY) or set(best["output_activation"]) != {"relu"}:
         told = listed([f"n_features={n}, n_hidden={m}" for n, m in sorted(shapes)])
@@ -80,6 +89,8 @@ def select(run: Run) -> Phase:
         )
     if set(best["data_kind"]) != {"independent"}:
         refuse("phase", run, "theory is known for independent features only", remedy)
+    if set(best["value"]) != {"uniform"} or best["signed"].any():
+        refuse("phase", run, "theory is known for values that are uniform and positive only", remedy)
     (n, m), first = shapes.pop(), axes["feature_probability"][0]
     x, y = axes["feature_probability"][1], axes["last_importance"][1]
     rows = best_features(run, ["norm", "interference", "regime"])
@@ -88,18 +99,27 @@ def select(run: Run) -> Phase:
 
     def grid(values: npt.NDArray[Any], missing: Any) -> npt.NDArray[Any]:
         cells = np.full(run.n_cells, missing, dtype=values.dtype)
-        cells[rows["cell"][extra]] = values[extra]
+        cells[best["cell"]] = values
         cells = cells.reshape(len(x), len(y)).T if first == 0 else cells.reshape(len(y), len(x))
         return cells[np.ix_(by_y, by_x)]
 
+    x, y = x[by_x], y[by_y]
+    candidates = THEORY[n, m](*np.meshgrid(1 / x.positions, y.positions))
+    cheapest = np.min(np.stack(list(candidates.values())), axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Stored losses are means over the features, theory's are sums, of values up to 1.
+        excess = grid(best["loss"] * n / np.square(best["high"]), np.nan) / cheapest
+        noise = grid(best["loss_stderr"] / best["loss"], np.nan)
     return Phase(
-        x=x[by_x],
-        y=y[by_y],
+        x=x,
+        y=y,
         n_features=n,
         n_hidden=m,
-        norm=grid(rows["norm"], np.nan),
-        interference=grid(rows["interference"], np.nan),
-        regime=grid(rows["regime"].astype(object), "").astype(np.str_),
+        norm=grid(rows["norm"][extra], np.nan),
+        interference=grid(rows["interference"][extra], np.nan),
+        regime=grid(rows["regime"][extra].astype(object), "").astype(np.str_),
+        excess=excess,
+        noise=noise,
         restarts=run.restarts,
     )
 
@@ -154,6 +174,7 @@ def words(data: Phase) -> Words:
         title=f"The fate of an extra feature: {data.n_features} features in {dimensions}",
         paragraphs=(
             _agreement(data),
+            _losses(data),
             f"The map spans 1/(1−S) = {number(x[0])} to {number(x[-1])} and relative importance r = "
             f"{number(y[0])} to {number(y[-1])} and shows the {chosen} of each cell. Theory is the solution "
             f"of lowest loss among {len(data.theory(x[:1], y[:1]))} candidates with norms of 1. Trained, the "
@@ -162,9 +183,9 @@ def words(data: Phase) -> Words:
         ),
         reading=(
             "The last feature has importance r, every other 1. Blank: it is not represented. Blue: it has a "
-            "dimension of its own. Red: it shares one. Paler is shorter ‖W‖. Lines are the borders between "
-            "the theoretical solutions, in both maps; trained borders lie at slightly higher p, since theory "
-            "holds the norms at 1."
+            "dimension of its own. Orange: it shares one. Paler is shorter ‖W‖. Lines are the borders "
+            "between the theoretical solutions, in both maps; trained borders lie at slightly higher p, as "
+            "theory holds the norms at 1."
         ),
         source="“Superposition as a Phase Change”: the phase diagrams and the theory beside them.",
     )
@@ -199,6 +220,38 @@ def _agreement(data: Phase) -> str:
             f" Where they differ, it is most often {trained} instead of {theory} ({counted(cells, 'cell')})."
         )
     return text
+
+
+def _losses(data: Phase) -> str:
+    """Where training plainly failed, and where the choice of the best restart is partly chance."""
+    there = np.isfinite(data.excess)
+    if not there.any():
+        return "No cell has a finite loss."
+    row, column = np.unravel_index(int(np.where(there, data.excess, -1.0).argmax()), data.excess.shape)
+    worst = f"{data.x.inline[column]}, r = {number(data.y.positions[row])}"
+    most = number(float(data.excess[row, column]))
+    failed, limit = int((data.excess[there] > FAILED).sum()), number(FAILED)
+    if failed:
+        runs = "all restarts" if data.restarts > 1 else "training"
+        text = (
+            f"In {counted(failed, 'cell')} the trained loss is more than {limit} times that of the cheapest "
+            f"theoretical solution, though trained norms are free: {runs} failed there. The worst is "
+            f"{worst}: {most} times."
+        )
+    else:
+        text = (
+            f"In no cell is the trained loss more than {limit} times that of the cheapest theoretical "
+            f"solution; it is at most {most} times ({worst})."
+        )
+    measured = data.noise[there]
+    if not (measured > 0).any():
+        return text
+    noisy, limit = int((measured > NOISY).sum()), number(100 * NOISY)
+    text += f" The standard error of the best restart's loss exceeds {limit} % of it in "
+    if not noisy:
+        return f"{text}no cell."
+    chance = ": there the choice of the best restart is partly chance" if data.restarts > 1 else ""
+    return f"{text}{counted(noisy, 'cell')}{chance}."
 
 
 def _missing(data: Phase) -> str:

@@ -72,8 +72,8 @@ def draw(data: Spectra, style: Style, title: str) -> Figure:
                 _scree(grid[row, 0], data.singular_values[cell], colour, style)
                 _scree(grid[row, 1], data.eigenvalue_shares[cell], colour, style)
         for ax, name in zip(grid[row], ("singular value of W", "share of the variance of h"), strict=False):
-            ax.set_ylabel(f"{label}\n{name}" if label and ax is grid[row, 0] else name)
-            ax.set_xlabel("direction, by size")
+            ax.set(ylabel=name, xlabel="direction, by size")
+        grid[row, 0].set_title(label, loc="left", fontsize=style.text)
         if columns == 3:
             _ranks(grid[row, 2], data, cells, style, legend=row == 0)
     for ax, values in zip(grid[0], (data.singular_values, data.eigenvalue_shares), strict=False):
@@ -127,8 +127,8 @@ def words(data: Spectra) -> Words:
             "Left: the singular values of W, largest first; equal ones are a tight frame, in which the "
             "features fill the hidden space evenly. Middle: the eigenvalues of the covariance of h over "
             "their sum, the share of the hidden variance along each principal direction. The effective rank "
-            "is exp of the entropy of the squared singular values (of the eigenvalues) over their sum: the "
-            "number of directions that are used."
+            "is exp of the entropy of the singular values (of the eigenvalues) over their sum (Roy & "
+            "Vetterli 2007): the number of directions that are used."
         ),
         source=(
             "Not a figure of the paper; compare “The Geometry of Superposition”, where regular arrangements "
@@ -152,9 +152,11 @@ def _ranks(ax: Axes, data: Spectra, cells: list[int], style: Style, *, legend: b
         values = [ranks.get(cell, np.nan) for cell in cells]
         line = "none" if x.named else "-"
         ax.plot(x.positions, values, marker, ls=line, ms=2.2 * style.line, color=colour, label=name)
-    dims = max(len(data.singular_values[cell]) for cell in data.rank_W)
-    ax.axhline(dims, color=style.muted, lw=0.6 * style.line, ls=(0, (4, 3)), zorder=1)
-    ax.set(ylabel="effective rank", ylim=(0, dims * 1.08))
+    own = {len(data.singular_values[cell]) for cell in cells if cell in data.rank_W}
+    for dims in own:
+        ax.axhline(dims, color=style.muted, lw=0.6 * style.line, ls=(0, (4, 3)), zorder=1)
+    most = max(len(values) for values in data.singular_values.values())
+    ax.set(ylabel="effective rank", ylim=(0, most * 1.08))
     ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     set_horizontal(ax, x)
     if legend:

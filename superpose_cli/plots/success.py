@@ -36,6 +36,8 @@ class Success:
     ratio: F64
     """Objective / the cell's best, of every stored restart that did not diverge, ascending."""
     n_diverged: int
+    noise: float
+    """Largest standard error of a best restart's loss over that loss; 0 where losses are exact."""
     restarts: int
 
 
@@ -58,12 +60,16 @@ def select(run: Run) -> Success:
         y = next(axis for axis in axes if axis.name != lines.x.name)
         order = np.argsort(y.positions, kind="stable")
         y, shown = y[order], shown[order]
+    chosen = run.best(columns=["loss", "loss_stderr"])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        noise = (chosen["loss_stderr"] / chosen["loss"]).to_numpy(dtype=np.float64)
     return Success(
         lines=lines,
         y=y,
         fraction=shown,
         ratio=np.sort(ratio[np.isfinite(ratio)]),
         n_diverged=int(diverged.sum()),
+        noise=float(noise[np.isfinite(noise)].max(initial=0.0)),
         restarts=run.restarts,
     )
 
@@ -92,18 +98,20 @@ def words(data: Success) -> Words:
     if data.fraction.size == 1:
         text += f"; the median restart is at {number(float(np.median(data.ratio)))} times the best."
     else:
-        line, k = np.unravel_index(int(np.nanargmin(data.fraction)), data.fraction.shape)
-        label = data.y.inline[line] if data.y else data.lines.labels[line]
-        place = ", ".join(filter(None, (data.lines.x.inline[k], label)))
         hard = int((there < 0.5).sum())
         text += (
-            f". The hardest cell is {place}: {number(100 * float(there.min()))} %. In "
-            f"{share(hard, len(there))} of the shown cells fewer than half succeed."
+            f".{_hardest(data, there)} In {share(hard, len(there))} of the shown cells fewer than half "
+            "succeed."
         )
     chance = float(there.min())
     if 0 < chance < 1:
         needed = int(np.ceil(np.log(0.01) / np.log(1 - chance)))
-        text += f" At that rate {counted(needed, 'restart')} find such a solution with 99 % probability."
+        text += (
+            f" At the lowest share {counted(needed, 'restart')} find such a solution with 99 % probability."
+        )
+    if data.noise > 0:
+        text += f" The standard error of a best restart's loss is up to {number(100 * data.noise)} % of it"
+        text += ", so noise alone can decide who succeeds." if data.noise > TOLERANCE - 1 else "."
     lost = (
         f" {counted(data.n_diverged, 'restart')} diverged and count as failures." if data.n_diverged else ""
     )
@@ -111,15 +119,30 @@ def words(data: Success) -> Words:
         title=f"How many of {data.restarts} restarts reach the best",
         paragraphs=(text + lost + note_sentence(data.lines.note),),
         reading=(
-            "The share of the restarts of a cell whose objective is within 10 % of the best one's. Solutions "
-            "of one class differ by up to 5 %, the next class by far more, so this counts the restarts that "
-            "found the best class known; it cannot see a better one that none found."
+            f"The share of the restarts of a cell whose objective is at most {number(TOLERANCE)} times the "
+            "best one's. The limit is a convention, no border between classes of solutions; at sparse p "
+            "sampling noise of the objective alone can exceed it. A share near 1 also results where all "
+            "restarts share one local minimum: a better solution that none found is not seen."
         ),
         source=(
             "Not a figure of the paper, whose authors train many models a point and keep the one of lowest "
             "loss, as the other plots do."
         ),
     )
+
+
+def _hardest(data: Success, there: F64) -> str:
+    """The cell of the lowest share, or how many cells have it; '' where all are equal."""
+    lowest = float(there.min())
+    percent = f"{number(100 * lowest)} %"
+    if lowest == there.max():
+        return f" All shown cells have the same share, {percent}." if len(there) > 1 else ""
+    tied = np.argwhere(data.fraction == lowest)
+    if len(tied) > 1:
+        return f" The lowest share, {percent}, is that of {len(tied)} cells."
+    line, k = tied[0]
+    label = data.y.inline[line] if data.y else data.lines.labels[line]
+    return f" The hardest cell is {', '.join(filter(None, (data.lines.x.inline[k], label)))}: {percent}."
 
 
 def _draw_map(data: Success, y: Coordinate, style: Style, title: str) -> Figure:

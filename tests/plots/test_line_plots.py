@@ -99,9 +99,30 @@ def test_dims_makes_a_line_for_each_combination_of_other_axes(tmp_path) -> None:
     W = np.tile(np.eye(4, 2), (6, 1, 1))
     axes = {"model": ["linear", "relu_output"], P: [1.0, 0.3, 0.1]}
     figure = PLOTS["dims"](load_run(write_run(tmp_path / "run", W, axes=axes)), STYLE).figure
+    with STYLE.active():
+        figure.draw_without_rendering()
     top, bottom = panel_axes(figure)
     assert [text.get_text() for text in top.get_legend().get_texts()] == ["linear", "ReLU output"]
+    assert [text.get_text() for text in top.texts] == ["1  dedicated", "1/2  antipodal pair"]
+    legend = top.get_legend().get_window_extent()
+    assert not any(legend.overlaps(text.get_window_extent()) for text in top.texts)
     assert len(bottom.collections) == 2
+
+
+def test_dims_is_hollow_where_no_feature_is_represented(tmp_path) -> None:
+    spread = np.full((8, 2), 0.354)  # ||W||_F^2 = 2 = m, but every ||W_i||^2 = 1/4: D* = 1 without a feature
+    pairs = np.vstack([np.eye(2), -np.eye(2), np.zeros((4, 2))])
+    faint = np.vstack([np.full((8, 2), 0.5 - 1e-3)])  # D* = 1/2, with every feature represented
+    axes = {P: [1.0, 0.3, 0.1]}
+    run = load_run(write_run(tmp_path / "run", np.stack([spread * 0.99, pairs, faint]), axes=axes))
+    plotted = PLOTS["dims"](run, STYLE)
+    (hollow,) = [
+        line for line in panel_axes(plotted.figure)[0].lines if line.get_markerfacecolor() == STYLE.background
+    ]
+    assert hollow.get_xdata().tolist() == [1.0]
+    text = plotted.words.paragraphs[0]
+    assert "No feature is represented in 1 cell (1/(1−S) = 1, p = 1): D* = 1.02 there" in text
+    assert plotted.words.title == "Dimensions per feature: D* from 0.502 down to 0.5"
 
 
 def test_dims_needs_a_represented_feature(tmp_path) -> None:
@@ -142,13 +163,44 @@ def test_a_run_that_does_as_theory_says_agrees_everywhere(tmp_path, theory, solu
     words = PLOTS["phase"](phase_run(tmp_path, theory, solutions), STYLE).words
     assert "in 100 % (80 of 80) of the cells" in words.paragraphs[0]
     assert "Where they differ" not in words.paragraphs[0]
-    assert f"among {len(solutions)} candidates" in words.paragraphs[1]
+    assert f"among {len(solutions)} candidates" in words.paragraphs[2]
 
 
 def test_phase_counts_the_cells_that_differ(tmp_path) -> None:
     words = PLOTS["phase"](phase_run(tmp_path, wrong=4), STYLE).words
     assert "in 95 % (76 of 80) of the cells" in words.paragraphs[0]
     assert "most often ignored instead of dedicated (" in words.paragraphs[0]
+
+
+def phase_losses(loss_of_theory: np.ndarray, stderr: np.ndarray) -> dict:
+    """Stored losses (means over 2 features) that are so many times the cheapest candidate's in each cell."""
+    p, r = np.meshgrid(DENSITIES, IMPORTANCES, indexing="ij")
+    cheapest = np.min(list(phase_2_in_1(p, r).values()), axis=0)
+    loss = (loss_of_theory * cheapest / 2).ravel()
+    return {"loss": loss, "objective": loss, "loss_stderr": stderr.ravel() * loss}
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_phase_names_the_cells_where_training_failed(tmp_path, swap: bool) -> None:
+    times, stderr = np.full((10, 8), 0.9), np.full((10, 8), 0.01)
+    times[3, 2], times[9, 0], stderr[9, 5:] = 2.1, 34.0, 0.11
+    columns = phase_losses(times, stderr)
+    if swap:
+        columns = {name: values.reshape(10, 8).T.ravel() for name, values in columns.items()}
+    text = PLOTS["phase"](phase_run(tmp_path, swap=swap, columns=columns), STYLE).words.paragraphs[1]
+    assert "In 2 cells the trained loss is more than 2 times" in text
+    assert "The worst is 1/(1−S) = 100, p = 0.01, r = 0.1: 34 times." in text
+    assert "exceeds 10 % of it in 3 cells." in text
+
+
+def test_phase_says_that_no_training_failed_and_leaves_out_errors_of_exact_losses(tmp_path) -> None:
+    times = np.full((10, 8), 0.9)
+    times[0, 7] = 1.9
+    columns = phase_losses(times, np.zeros((10, 8)))
+    text = PLOTS["phase"](phase_run(tmp_path, columns=columns), STYLE).words.paragraphs[1]
+    assert "In no cell is the trained loss more than 2 times" in text
+    assert "at most 1.9 times (1/(1−S) = 1, p = 1, r = 10)" in text
+    assert "standard error" not in text
 
 
 @pytest.mark.parametrize("swap", [False, True])
@@ -194,7 +246,7 @@ def test_phase_shows_what_is_there_of_a_partial_run(tmp_path) -> None:
         (run.path / f"{table}.parquet" / "shard-000009.parquet").unlink()
     plotted = PLOTS["phase"](load_run(run.path), STYLE)
     assert "(72 of 72) of the cells" in plotted.words.paragraphs[0]
-    assert "8 cells not trained yet, shown grey." in plotted.words.paragraphs[1]
+    assert "8 cells not trained yet, shown grey." in plotted.words.paragraphs[2]
 
 
 def test_phase_refuses_other_grids_and_sizes(tmp_path) -> None:
@@ -213,6 +265,9 @@ def test_phase_refuses_other_grids_and_sizes(tmp_path) -> None:
     )
     with pytest.raises(RunError, match="independent features only"):
         select_phase(correlated)
+    signed = load_run(write_run(tmp_path / "d", np.ones((4, 2, 1)), axes=axes, columns={"signed": True}))
+    with pytest.raises(RunError, match="uniform and positive only"):
+        select_phase(signed)
 
 
 # ---------------------------------------------------------------- success
@@ -238,6 +293,22 @@ def test_success_over_one_axis(tmp_path) -> None:
     assert "hardest cell is 1/(1−S) = 100, p = 0.01: 25 %" in text
     assert "33.3 % (1 of 3)" in text
     assert "17 restarts find such a solution" in text  # ceil(log .01 / log .75)
+
+
+@pytest.mark.parametrize(
+    ("objective", "told"),
+    [
+        ([[1, 1], [1, 1]], "All shown cells have the same share, 100 %."),
+        ([[1, 2], [1, 3], [1, 1]], "The lowest share, 50 %, is that of 2 cells."),
+        ([[1, 2], [1, 1]], "The hardest cell is 1/(1−S) = 1, p = 1: 50 %."),
+    ],
+)
+def test_success_names_the_hardest_cell_only_where_there_is_one(tmp_path, objective, told: str) -> None:
+    axes = {P: np.geomspace(1, 0.1, len(objective)).tolist()}
+    text = PLOTS["success"](success_run(tmp_path, axes, objective), STYLE).words.paragraphs[0]
+    assert told in text
+    assert ("hardest" in text) == ("hardest" in told)
+    assert "up to 0.1 % of it." in text  # loss_stderr 1e-5 of 0.01
 
 
 def test_success_over_two_axes_is_a_map(tmp_path) -> None:
@@ -287,10 +358,17 @@ def test_history_is_the_plain_loss_where_cells_compare(tmp_path) -> None:
     plotted = PLOTS["history"](history_run(tmp_path, [0.5, 0.5]), STYLE)
     ax = panel_axes(plotted.figure)[0]
     assert ax.get_ylabel() == "loss"
-    assert ax.get_xscale() == "log"
+    assert ax.get_xscale() == "symlog"
+    assert ax.get_xlim() == (0, 1000)  # the beginning is shown
+    assert ax.get_xticks().tolist() == [0, 10, 20, 50, 100, 200, 500, 1000]
     assert len(ax.lines) == 2
     np.testing.assert_allclose(ax.lines[0].get_xdata(), [0, 10, 100, 1000])
     np.testing.assert_allclose(ax.lines[0].get_ydata(), 0.02 * (2 - np.linspace(0, 1, 4)))
+    assert "first 4,096 evaluation rows" in plotted.words.paragraphs[0]
+    assert (
+        "The stored loss of the best restarts, of the whole evaluation, is 0.02."
+        in plotted.words.paragraphs[0]
+    )
     assert "falls from 0.04 to 0.02; 90 % of the fall is done by step 1000" in plotted.words.paragraphs[0]
 
 
@@ -299,6 +377,10 @@ def test_history_is_relative_where_the_data_differ(tmp_path) -> None:
     ax = panel_axes(plotted.figure)[0]
     assert ax.get_ylabel() == "loss ÷ loss of the best constant output"
     np.testing.assert_allclose([line.get_ydata()[-1] for line in ax.lines], [0.5, 0.1])
+    assert (
+        "The stored loss_ratio of the best restarts, of the whole evaluation, is 0.1 to 0.5."
+        in (plotted.words.paragraphs[0])
+    )
     assert "lowest at 1/(1−S) = 10, p = 0.1 and highest at 1/(1−S) = 1, p = 1" in plotted.words.paragraphs[0]
 
 

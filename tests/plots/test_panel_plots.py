@@ -162,6 +162,8 @@ def test_wtw_draws_matrix_and_bias_on_one_scale_centred_at_zero(tmp_path) -> Non
     figure = PLOTS["wtw"](run, STYLE).figure
     axes = panel_axes(figure)
     assert len(axes) == 3
+    assert [ax.get_ylabel() for ax in axes] == ["feature i", "", ""]
+    assert [ax.get_xlabel() for ax in axes] == ["output j", "", ""]
     pentagon = 1.21 * polygon(5) @ polygon(5).T
     matrix, bias = axes[2].images
     np.testing.assert_allclose(matrix.get_array(), pentagon, atol=1e-5)
@@ -187,15 +189,17 @@ def test_wtw_of_an_untied_model_is_encoder_times_decoder(tmp_path) -> None:
     plotted = PLOTS["wtw"](run, STYLE)
     matrix = panel_axes(plotted.figure)[0].images[0]
     np.testing.assert_allclose(matrix.get_array(), W[0] @ W_dec[0].T, rtol=1e-5)
-    assert bar_axes(plotted.figure)[0].get_ylabel() == r"$W_{dec}^\top W$ and b"
+    assert bar_axes(plotted.figure)[0].get_ylabel() == r"$W_{dec}^\mathrm{T}W$ and b"
     assert "W W_dec^T is what" in plotted.words.reading
 
 
-def test_group_axis_makes_rows(tmp_path) -> None:
+@pytest.mark.parametrize("name", ["wtw", "norms"])
+def test_group_axis_makes_rows(tmp_path, name: str) -> None:
     W = np.tile(np.eye(4, 2), (6, 1, 1))
     axes = {"model": ["linear", "relu_output"], P: [1.0, 0.3, 0.1]}
     run = load_run(write_run(tmp_path / "run", W, axes=axes))
-    figure = PLOTS["wtw"](run, STYLE).figure
+    figure = PLOTS[name](run, STYLE).figure
+    assert figure.get_supylabel() == "feature i"
     grid = panel_axes(figure)
     assert [ax.get_ylabel() for ax in grid] == ["linear", "", "", "ReLU output", "", ""]
     assert all(ax.get_title() for ax in grid[:3])
