@@ -35,8 +35,10 @@ endif
 figures: $(INSTALLED) ## run the sweeps of two of the paper's figures and draw them
 	@set -e; for experiment in phase_2_in_1 intro; do \
 	  run=$$($(BIN)/superpose sweep experiment=$$experiment); \
-	  $(BIN)/superpose plot "$$run"; \
-	done
+	  $(BIN)/superpose plot "$$run" >/dev/null; runs="$$runs $$run"; \
+	done; \
+	echo; echo "Tables (Parquet) and figures:"; \
+	for run in $$runs; do echo "  $$run"; ls "$$run"/figures/*.png | sed 's/^/    /'; done
 
 test: $(INSTALLED) ## run the tests
 	$(PYTEST) --quiet --numprocesses auto --maxprocesses 8
@@ -58,7 +60,7 @@ lint: $(INSTALLED) ## check format and style
 	$(BIN)/ruff check .
 
 type: $(INSTALLED) ## check the types
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 layers: $(INSTALLED) ## check that no folder imports one above it
 	$(PYTEST) --quiet tests/test_layers.py

@@ -23,13 +23,14 @@ from superpose_cli.engines.memory import free_memory
 from superpose_cli.engines.population import population_refuses
 from superpose_cli.engines.training import SILENT, Interrupted, Progress, Trained, Watch, train_batch
 from superpose_cli.errors import ConfigError, RunError
-from superpose_cli.experiment.axes import Experiment
+from superpose_cli.experiment.axes import Experiment, as_experiment
 from superpose_cli.experiment.compose import dump_experiment
 from superpose_cli.experiment.config import Config, EvaluationMethod
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.keys import run_id
 from superpose_cli.planning import Plan, check_sizes, estimate_seconds, pack_bytes, warnings_of
 from superpose_cli.plots.names import check_name
+from superpose_cli.results.layout import stored_instances
 from superpose_cli.results.manifest import Manifest, RunAxis, read_manifest
 from superpose_cli.results.measures import shard_tables
 from superpose_cli.results.run import load_run
@@ -48,8 +49,10 @@ class RunResult:
     path: Path
     status: Status
     n_instances: int
+    n_stored: int
+    """Instances that are stored, of `n_instances`."""
     n_trained: int
-    """Instances trained now; the others were stored before, or are still to do."""
+    """Those of them that were trained now."""
     seconds: float
     engine: str
     failures: int
@@ -57,7 +60,7 @@ class RunResult:
 
 
 def run_experiment(
-    experiment: Experiment,
+    experiment: Experiment | Config,
     *,
     out: Path | None = None,
     outputs: Path = OUTPUTS,
@@ -69,18 +72,20 @@ def run_experiment(
 
     The folder is `out`, or outputs/NAME/RUN_ID: the same experiment finds its folder again, is continued
     there, and is not touched once complete; `fresh` takes a new folder. Ctrl-C, SIGTERM and `max_seconds`
-    end the run with status "interrupted" and lose the current shard only. Raises ConfigError for what cannot
-    be run, RunError for a folder that cannot be used.
+    end the run with status "interrupted" and lose the current shard only. A complete run that lost a file
+    is completed again. Raises ConfigError for what cannot be run, RunError for a folder that cannot be used.
     """
+    experiment = as_experiment(experiment)
     grid, config, path, choice = _prepare(experiment, out, outputs, fresh)
     stored = _stored(path)
     if stored is not None and stored.run_id == run_id(experiment):  # else the store says what differs
-        _check_numerics(stored, choice, config, path)
-        if stored.status == "complete":
+        _check_continues(stored, choice, config, grid, path)
+        if stored.status == "complete" and stored_instances(path) == grid.n_instances:
             return RunResult(
                 path=path,
                 status="already done",
                 n_instances=grid.n_instances,
+                n_stored=grid.n_instances,
                 n_trained=0,
                 seconds=stored.seconds,
                 engine=stored.engine,
@@ -95,21 +100,22 @@ def run_experiment(
 
 
 def plan_experiment(
-    experiment: Experiment, *, out: Path | None = None, outputs: Path = OUTPUTS, fresh: bool = False
+    experiment: Experiment | Config, *, out: Path | None = None, outputs: Path = OUTPUTS, fresh: bool = False
 ) -> Plan:
     """What `run_experiment` would do and take; trains a few steps to measure the pace, and writes nothing.
 
     Raises ConfigError and RunError as `run_experiment` does.
     """
+    experiment = as_experiment(experiment)
     grid, config, path, choice = _prepare(experiment, out, outputs, fresh)
     engine, stored = choice.engine, _stored(path)
     if stored is not None:
         if stored.run_id != run_id(experiment):
             raise RunError(f"{path} holds run {stored.run_id} of another experiment: choose another --out")
-        _check_numerics(stored, choice, config, path)
+        _check_continues(stored, choice, config, grid, path)
     check_sizes(grid, engine, path)
     memory = int(free_memory(engine.device) * config.engine.memory_fraction)
-    n_stored = 0 if stored is None else sum(stored.counts.values())
+    n_stored = 0 if stored is None else stored_instances(path)
     left = 1 - n_stored / grid.n_instances
     seconds = estimate_seconds(grid, config, engine, memory) * left if left else 0.0
     return Plan(
@@ -131,7 +137,8 @@ def _prepare(
     experiment: Experiment, out: Path | None, outputs: Path, fresh: bool
 ) -> tuple[Grid, Config, Path, Choice]:
     """The grid, what its variants share, the run's folder and the engine; ConfigError if they do not fit."""
-    grid, config = Grid(experiment), experiment.variants[0]
+    grid = Grid(experiment)
+    config = grid.experiment.variants[0]
     for name in config.plots:
         check_name(name)
     choice = choose_engine(config.engine, grid.families())
@@ -157,12 +164,20 @@ def _stored(path: Path) -> Manifest | None:
     return read_manifest(path) if (path / "manifest.json").exists() else None
 
 
-def _check_numerics(stored: Manifest, choice: Choice, config: Config, path: Path) -> None:
-    """Refuse to mix two arithmetics in one run; a complete one serves whoever names no engine."""
+def _check_continues(stored: Manifest, choice: Choice, config: Config, grid: Grid, path: Path) -> None:
+    """Refuse to mix two arithmetics or two ways of cutting shards in one run.
+
+    A complete run serves whoever names no engine.
+    """
     asked = config.engine.name != "auto" or stored.status != "complete"
     if asked and stored.numerics != choice.engine.numerics:
         raise ConfigError(
             f"{path} was trained with {stored.numerics}, not {choice.engine.numerics}: "
+            f"use --fresh to train again in a new folder"
+        )
+    if stored.shard_digest != grid.shards().digest:
+        raise ConfigError(
+            f"{path} was begun by superpose {stored.superpose}, which cuts this grid into other shards: "
             f"use --fresh to train again in a new folder"
         )
 
@@ -173,7 +188,7 @@ def _train_shards(
     engine, began, shards = choice.engine, time.monotonic(), grid.shards()
     spent = store.manifest.seconds
     done = store.committed_shards()
-    counts = Counter(load_run(store.path).instances(["status"])["status"]) if done else Counter[str]()
+    counts = _stored_statuses(store, done)
     n_stored = sum(counts.values())
     watch.started(grid.n_instances, n_stored, engine.name, choice.reason)
     progress = Progress(watch)
@@ -207,6 +222,7 @@ def _train_shards(
                 for part in trained:
                     counts.update(part.status.tolist())
                 watch.committed(sum(counts.values()))
+            assert sum(counts.values()) == grid.n_instances, "every instance is in one shard"
         except Interrupted:
             status = "interrupted"
         except BaseException:
@@ -220,11 +236,20 @@ def _train_shards(
         path=store.path,
         status=status,
         n_instances=grid.n_instances,
+        n_stored=sum(counts.values()),
         n_trained=sum(counts.values()) - n_stored,
         seconds=seconds,
         engine=engine.name,
         failures=counts["diverged"],
     )
+
+
+def _stored_statuses(store: RunStore, shards: set[int]) -> Counter[str]:
+    """How many instances of these shards have each status."""
+    if not shards:
+        return Counter()
+    tables = load_run(store.path).tables
+    return Counter(tables.read("instances", ["status"], shards=tuple(sorted(shards)))["status"].to_pylist())
 
 
 def _close(
@@ -281,6 +306,7 @@ def _manifest(experiment: Experiment, grid: Grid, choice: Choice) -> Manifest:
         restarts=grid.restarts,
         n_instances=grid.n_instances,
         shards=len(grid.shards()),
+        shard_digest=grid.shards().digest,
         counts={},
         plots=tuple(experiment.variants[0].plots),
     )

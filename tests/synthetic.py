@@ -47,6 +47,7 @@ def synthetic_manifest(**changes: Any) -> Manifest:
         "host": "host", "python": "3.11.0", "torch": "2.6.0", "numpy": "2.1.0",
         "created": "2026-01-01T00:00:00+00:00", "updated": "2026-01-01T00:00:01+00:00", "seconds": 1.0,
         "axes": (), "overrides": (), "n_cells": 1, "restarts": 1, "n_instances": 1, "shards": 1,
+        "shard_digest": "00000000",
         "counts": {"ok": 1}, "plots": (),
     }  # fmt: skip
     return Manifest(**fields | changes)

@@ -14,6 +14,7 @@ from superpose_cli.engines.training import SILENT
 from superpose_cli.errors import ConfigError, RunError
 from superpose_cli.experiment import sharding
 from superpose_cli.experiment.compose import load_experiment
+from superpose_cli.experiment.config import Config
 from superpose_cli.pipeline import load_run, plan_experiment, run_experiment
 from superpose_cli.toy_model.theory import linear_optimum, phase_2_in_1
 
@@ -87,6 +88,8 @@ def test_an_interrupted_run_continues_to_the_same_bits(tmp_path, small_shards):
     overrides = (*SMALL, "data.feature_probability=geomspace(1,0.1,7)", "restarts=3")
     whole = run(tmp_path / "a", *overrides)
 
+    handler = signal.getsignal(signal.SIGINT)
+
     class StopAfter:
         """Presses Ctrl-C when the second shard is stored."""
 
@@ -106,7 +109,41 @@ def test_an_interrupted_run_continues_to_the_same_bits(tmp_path, small_shards):
     rest = run(tmp_path / "b", *overrides)
     assert (rest.status, rest.n_trained) == ("complete", 21 - 8)
     assert table_bytes(rest.path) == table_bytes(whole.path)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "the handler is put back"
+    assert signal.getsignal(signal.SIGINT) is handler, "the handler is put back"
+
+
+@pytest.mark.parametrize("table", ["instances", "features", "history"])
+def test_a_complete_run_that_lost_a_file_is_completed_again(tmp_path, small_shards, table):
+    """What the reader's message advises: the same sweep again trains that shard, and that one alone."""
+    overrides = (*SMALL, "data.feature_probability=0.1,0.2,0.3", "restarts=3")
+    whole = run(tmp_path, *overrides)
+    before = table_bytes(whole.path)
+    (whole.path / f"{table}.parquet" / "shard-000001.parquet").unlink()
+    again = run(tmp_path, *overrides)
+    assert (again.status, again.n_stored, again.n_trained) == ("complete", 9, 4)
+    assert table_bytes(again.path) == before
+    assert load_run(again.path).manifest.counts == {"ok": 9}
+
+
+def test_a_run_cut_into_other_shards_is_not_continued(tmp_path, monkeypatch):
+    monkeypatch.setattr(sharding, "MAX_INSTANCES", 4)
+    overrides = (*SMALL, "data.feature_probability=0.1,0.2,0.3", "restarts=3")
+    run(tmp_path, *overrides, max_seconds=0)
+    monkeypatch.setattr(sharding, "MAX_INSTANCES", 6)
+    with pytest.raises(ConfigError, match="other shards: use --fresh"):
+        run(tmp_path, *overrides)
+
+
+def test_a_config_made_by_hand_trains(tmp_path):
+    """The library needs no YAML: a Config is an experiment of one cell, and is checked like any other."""
+    config = Config()
+    config.data.feature_probability = 0.2
+    config.train.steps, config.train.n_batch, config.evaluation.n_rows = 20, 64, 500
+    done = run_experiment(config, outputs=tmp_path)
+    assert (done.status, done.n_instances) == ("complete", 1)
+    config.train.learning_rate = -1.0
+    with pytest.raises(ConfigError, match=r"train\.learning_rate"):
+        run_experiment(config, outputs=tmp_path)
 
 
 def test_a_run_works_outside_the_main_thread(tmp_path):

@@ -6,11 +6,12 @@ on is one line on stderr; an unexpected exception is a bug and keeps its traceba
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from superpose_cli import __version__
 from superpose_cli.cli import list as list_command
 from superpose_cli.cli import plan, plot, show, sweep, train
 from superpose_cli.errors import ConfigError, RunError, SuperposeError
@@ -40,12 +41,18 @@ def fail(message: str, code: int) -> int:
     return code
 
 
+def print_version(wanted: bool) -> None:
+    """Print the version and end, if it is wanted."""
+    if wanted:
+        typer.echo(f"superpose {__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     cls=OneLineErrors,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="A laboratory for Toy Models of Superposition: whole grids of small models, trained at once.",
     epilog="A first run: superpose train. A figure of the paper: superpose sweep "
     "experiment=intro, then superpose plot intro.",
 )
@@ -55,6 +62,16 @@ app.command("plan", rich_help_panel="Train")(plan.plan)
 app.command("plot", rich_help_panel="Look")(plot.plot)
 app.command("show", rich_help_panel="Look")(show.show)
 app.command("list", rich_help_panel="Look")(list_command.list_what_there_is)
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """A laboratory for Toy Models of Superposition: whole grids of small models, trained at once."""
 
 
 def main() -> None:

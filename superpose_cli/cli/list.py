@@ -67,12 +67,13 @@ def _engines() -> list[dict[str, Any]]:
 
 
 def _runs() -> list[dict[str, Any]]:
+    from superpose_cli.results.layout import stored_instances
     from superpose_cli.results.manifest import read_manifest
 
     records = []
     for path in find_runs():
         manifest = read_manifest(path)
-        stored = f"{sum(manifest.counts.values()):,}/{manifest.n_instances:,}"
+        stored = f"{stored_instances(path):,}/{manifest.n_instances:,}"
         records.append(
             {"path": str(path), "status": manifest.status, "instances": stored, "updated": manifest.updated}
         )

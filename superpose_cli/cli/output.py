@@ -30,7 +30,8 @@ def finish(result: "RunResult", *, json_: bool, quiet: bool) -> None:
         if result.failures:
             typer.echo(f"{result.failures:,} instances diverged; `superpose show` lists them", err=True)
     if interrupted:
-        typer.echo(f"interrupted; what is finished is kept. To continue: {resume}", err=True)
+        kept = f"{result.n_stored:,} of {result.n_instances:,} instances are stored"
+        typer.echo(f"interrupted; {kept}. To continue: {resume}", err=True)
     if json_:
         print_json(_record(result) | ({"resume": resume} if interrupted else {}))
     else:
@@ -40,7 +41,7 @@ def finish(result: "RunResult", *, json_: bool, quiet: bool) -> None:
 
 
 def _record(result: "RunResult") -> dict[str, Any]:
-    names = ("path", "status", "n_instances", "n_trained", "seconds", "engine", "failures")
+    names = ("path", "status", "n_instances", "n_stored", "n_trained", "seconds", "engine", "failures")
     return {name: getattr(result, name) for name in names}
 
 

@@ -264,4 +264,6 @@ def _number(value: float) -> str:
 
 
 def _span(values: np.ndarray) -> tuple[float, float]:
-    return float(values.min()), float(values.max())
+    """The least and the greatest known value; NaN where none is."""
+    known = values[~np.isnan(values)]
+    return (float(known.min()), float(known.max())) if len(known) else (math.nan, math.nan)

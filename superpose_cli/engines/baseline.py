@@ -25,5 +25,6 @@ def baseline_loss(batch: InstanceBatch, found: Evaluation) -> npt.NDArray[np.flo
         square,
         batch.importance,
         output_relu=family.output_activation is Activation.relu,
-        bias=family.bias,
+        # Untied weights turn a hidden bias into any constant output, tied ones only into 0.
+        bias=family.bias or (family.hidden_bias and not family.tied),
     )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from superpose_cli.engines.compiling import compiled
+from superpose_cli.engines.compiling import compiled, piece
 from superpose_cli.toy_model import fixed_log, philox, sampling
 from superpose_cli.toy_model.fixed_log import ARGUMENT_BITS, FRACTION_BITS
 from superpose_cli.toy_model.philox import BLOCK_ROWS, COUNTERS, MASK
@@ -31,11 +31,11 @@ TASK_ROWS = 1024
 """Rows of one instance that a thread takes at a time."""
 
 
-philox4x32 = numba.njit(philox.philox4x32)
-log2_mantissa = numba.njit(fixed_log.log2_mantissa)
+philox4x32 = piece()(philox.philox4x32)
+log2_mantissa = piece()(fixed_log.log2_mantissa)
 
 
-@numba.njit
+@piece()
 def fill_words(words, key, stream, step, block, column):
     """The 128 words (uint32) of row block `block` of a column under a uint64 key."""
     low, high = np.int64(key & np.uint64(MASK)), np.int64(key >> np.uint64(32))
@@ -48,7 +48,7 @@ def fill_words(words, key, stream, step, block, column):
         words[3 * COUNTERS + j] = d
 
 
-@numba.njit
+@piece()
 def log2_fixed(integer):
     """`toy_model.fixed_log.log2_fixed` of one int64; the exponent is read from the float64's bits."""
     exponent = (np.float64(integer).view(np.int64) >> 52) - 1023
@@ -56,7 +56,7 @@ def log2_fixed(integer):
     return (exponent << FRACTION_BITS) + log2_mantissa(fraction)
 
 
-@numba.njit
+@piece()
 def fill_values(x, words, value, signed, scale, top):
     """x (float32) of a block as if it were on everywhere; see `sampling.Bounds` for scale and top."""
     if value == UNIFORM:
@@ -73,7 +73,7 @@ def fill_values(x, words, value, signed, scale, top):
             x[r] = -x[r] if words[r] & np.uint32(1) else x[r]
 
 
-@numba.njit
+@piece()
 def keep_at_most(x, words, last):
     """Set x to 0 where its word is above `last`."""
     bound = np.uint32(last)
@@ -81,14 +81,14 @@ def keep_at_most(x, words, last):
         x[r] = x[r] if words[r] <= bound else np.float32(0)
 
 
-@numba.njit
+@piece()
 def keep_between(x, words, first, last):
     """Set x to 0 where its word is outside first .. last (both int64)."""
     for r in range(BLOCK_ROWS):
         x[r] = x[r] if first <= np.int64(words[r]) <= last else np.float32(0)
 
 
-@numba.njit
+@piece()
 def take_above(x, other, words, last):
     """Set x to `other` where the word is above `last`."""
     bound = np.uint32(last)
@@ -97,7 +97,7 @@ def take_above(x, other, words, last):
         x[r] = above if words[r] > bound else below
 
 
-@numba.njit
+@piece()
 def keep_chosen(x, words, chosen, k, left):
     """One step of selection sampling: `left` features are still to be decided, `chosen` (int64) are on."""
     for r in range(BLOCK_ROWS):
@@ -106,7 +106,7 @@ def keep_chosen(x, words, chosen, k, left):
         x[r] = x[r] if on else np.float32(0)
 
 
-@numba.njit
+@piece()
 def fill_uniform(x, key, stream, step, block, column, last, scale):
     """`fill_words`, `fill_values` and `keep_at_most` in one pass for unsigned uniform values, the usual case:
     words stay in registers."""
@@ -122,7 +122,7 @@ def fill_uniform(x, key, stream, step, block, column, last, scale):
         x[3 * COUNTERS + j] = np.float32(d) * scale if d <= bound else off
 
 
-@numba.njit
+@piece()
 def fill_independent(x, row, draw, key, block, last, scale, top, words):
     """A row block of one instance, feature-major: 128 columns of x (n, ...) from column `row`; `last`,
     `scale` and `top` are the instance's rows of `sampling.Bounds`. Scratch: words, uint32 (128,)."""
@@ -136,7 +136,7 @@ def fill_independent(x, row, draw, key, block, last, scale, top, words):
             keep_at_most(column, words, last[i])
 
 
-@numba.njit
+@piece()
 def fill_exactly_k(x, row, draw, key, block, set_scale, set_top, words, set_words, chosen):
     """As `fill_independent`, for exactly k features on. Scratch besides: chosen, int64 (128,)."""
     for r in range(BLOCK_ROWS):
@@ -149,7 +149,7 @@ def fill_exactly_k(x, row, draw, key, block, set_scale, set_top, words, set_word
         keep_chosen(column, set_words, chosen, draw.k, len(x) - i)
 
 
-@numba.njit
+@piece()
 def fill_anticorrelated(x, row, draw, key, block, last, set_scale, set_top, words, set_words):
     """As `fill_independent`, for sets with at most one feature on."""
     for first in range(0, len(x), draw.set_size):
@@ -161,7 +161,7 @@ def fill_anticorrelated(x, row, draw, key, block, last, set_scale, set_top, word
             keep_between(column, set_words, low, low + last[i])
 
 
-@numba.njit
+@piece()
 def fill_correlated(
     x, row, draw, key, block, last, scale, top, set_scale, set_top, last_coin, words, set_words, coins, own
 ):
@@ -181,7 +181,7 @@ def fill_correlated(
                 take_above(column, own, coins, last_coin)
 
 
-@numba.njit
+@piece()
 def transpose_into(rows, x):
     """rows (at most 128, n) = x^T, for x (n, 128). Strided stores of a column beat a tiled transpose here."""
     for i in range(len(x)):
@@ -189,7 +189,7 @@ def transpose_into(rows, x):
             rows[r, i] = x[i, r]
 
 
-@numba.njit
+@piece()
 def fill_panel(x, draw, key, first_block, bounds, i, words, own, chosen):
     """Instance i's draw from row block `first_block` on, into x (n, a multiple of 128), feature-major.
 

@@ -26,22 +26,31 @@ SOURCES = (
     "engines/compiling.py",
     "engines/numba_evaluation.py",
     "engines/numba_kernels.py",
+    "engines/numba_training.py",
     "engines/tiles.py",
     "toy_model/fixed_log.py",
+    "toy_model/optim.py",
     "toy_model/philox.py",
+    "toy_model/sampling.py",
 )
 """The files whose functions are compiled."""
 
 
+def piece(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`numba.njit` for a function that is compiled into others: a division by 0 gives infinity or NaN, as in
+    NumPy, instead of an exception that would end the other instances too."""
+    return numba.njit(error_model="numpy", **options)
+
+
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit(**options)`, cached in `cache_folder()`; without one, compiled anew in each process."""
+    """`piece(**options)`, cached in `cache_folder()`; without one, compiled anew in each process."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         folder = cache_folder()
         if folder is None:
-            return numba.njit(**options)(function)
+            return piece(**options)(function)
         with _numba_caches_in(folder):
-            return numba.njit(cache=True, **options)(function)
+            return piece(cache=True, **options)(function)
 
     return decorate
 

@@ -1,6 +1,7 @@
 """The fused CPU engine: each instance trains inside one compiled loop, one instance a thread.
 
-What it computes is in `numba_kernels.py`; here a batch and a state become the kernels' flat arrays and back.
+What it computes is in `numba_kernels.py` and the files that build on it; here a batch and a state become the
+kernels' flat arrays and back.
 """
 
 import math
@@ -16,15 +17,16 @@ import numpy as np
 from superpose_cli.engines import compiled_sampling
 from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, initial_state
 from superpose_cli.engines.numba_evaluation import Sums, measure
-from superpose_cli.engines.numba_kernels import OPTIMIZERS, Hypers, Spec, Weights, train
-from superpose_cli.engines.tables import finite_tables
+from superpose_cli.engines.numba_kernels import Rows, Spec, Weights
+from superpose_cli.engines.numba_training import OPTIMIZERS, Training, train
+from superpose_cli.engines.tables import finite_tables, unit_norm_rows
 from superpose_cli.engines.tiles import LANES
 from superpose_cli.experiment.config import Activation, DataKind, Objective, Optimizer, Reduction, Target
 from superpose_cli.experiment.instances import Family, InstanceBatch
 from superpose_cli.toy_model.model import PARAMETERS
 from superpose_cli.toy_model.optim import rate_factor
 from superpose_cli.toy_model.philox import BLOCK_ROWS, Stream
-from superpose_cli.toy_model.sampling import bounds, evaluation_rows
+from superpose_cli.toy_model.sampling import bounds
 
 CACHE_BYTES = 768 << 10
 """Panels of one block take at most about this: a core's second-level cache, less what the weights need."""
@@ -32,10 +34,14 @@ SMALL_CACHE_BYTES = 24 << 10
 """Where the panels of 512 rows or more fit in this, they live in the first-level cache."""
 RANGES = 4
 """Ranges of instances that each thread gets, one after the other."""
+UNIT_NORM_BYTES = 48
+"""Bytes that drawing one value of a unit-norm row takes in NumPy at most: words and their temporaries."""
 TABLE_CHUNK = 4096
 """Unit-norm evaluation rows that are drawn at once."""
 
 NO_TABLES = np.empty((1, 0, 0), np.float32)
+Tables = tuple[np.ndarray, np.ndarray]
+"""Different tables, feature-major float32 (K, n, rows), and each instance's number among them (I,)."""
 
 
 class NumbaEngine:
@@ -59,7 +65,8 @@ class NumbaEngine:
         """Weights and moments of an instance, its share of a thread's panels, and its table."""
         n, m = family.n_features, family.n_hidden
         panels = 8 * (n + m) * block_rows(n, m, family.n_batch or family.n_rows)
-        return 32 * (n + 1) * (m + 1) + panels + 8 * n * family.n_rows
+        tables = 8 * n * family.n_rows + UNIT_NORM_BYTES * TABLE_CHUNK * n * family.unit_norm
+        return 32 * (n + 1) * (m + 1) + panels + tables
 
     def pack_instances(self, family: Family, memory: int) -> int:
         """As many as the memory holds: a thread works on one at a time, so packs of any size cost alike."""
@@ -76,30 +83,27 @@ class NumbaEngine:
         first, second = (_flat(family, len(batch), moment) for moment in (state.moment1, state.moment2))
         failed = state.failed_step.copy()
         schedule = (family.schedule, family.warmup_steps, family.steps)
-        factors = np.array([rate_factor(*schedule, step) for step in range(state.step, stop_step)])
-        tables, table_of = _tables(batch)
-        rows = family.n_batch or family.n_rows
-        spec = _spec(family, rows, table_rows=family.n_rows, in_order=not family.n_batch)
-        draw = compiled_sampling.new_draw(family.law, stream=Stream.data, set_stream=Stream.sets, step=0)
-        _on_threads(
-            train,
-            len(batch),
-            spec,
-            draw,
-            batch.generator_key,
-            _bounds(batch),
-            tables,
-            table_of,
-            weights,
-            first,
-            second,
-            _scales(batch, rows),
-            (batch.hidden_l1 / rows).astype(np.float32),
-            Hypers(*(getattr(batch, name) for name in Hypers._fields)),
-            factors,
-            state.step,
-            failed,
+        n_rows = family.n_batch or family.n_rows
+        training = Training(
+            weights=weights,
+            first=first,
+            second=second,
+            scales=_scales(batch, n_rows),
+            l1=(batch.hidden_l1 / n_rows).astype(np.float32),
+            optimizer=OPTIMIZERS[family.optimizer],
+            learning_rate=batch.learning_rate,
+            weight_decay=batch.weight_decay,
+            momentum=batch.momentum,
+            beta1=batch.beta1,
+            beta2=batch.beta2,
+            eps=batch.eps,
+            factors=np.array([rate_factor(*schedule, step) for step in range(state.step, stop_step)]),
+            start=state.step,
+            failed=failed,
         )
+        spec = _spec(family, n_rows, table_rows=family.n_rows, in_order=not family.n_batch)
+        rows = _rows(batch, Stream.data, Stream.sets, batch.generator_key, _fixed_tables(batch))
+        _on_threads(train, len(batch), spec, rows, training)
         has_second = family.optimizer is not Optimizer.sgd
         absent: dict[str, Any] = dict.fromkeys(PARAMETERS)
         return State(
@@ -112,63 +116,36 @@ class NumbaEngine:
 
     def evaluate(self, batch: InstanceBatch, state: State, n_rows: int) -> Evaluation:
         """Measure on the first `n_rows` evaluation rows of the batch's seeds."""
-        family = batch.family
         sums = _no_sums(batch)
-        if not family.unit_norm:
-            self._measure(batch, state, sums, n_rows)
-            return _evaluation(family, sums, n_rows)
-        for start in range(0, n_rows, TABLE_CHUNK):
-            rows = evaluation_rows(
-                np,
-                family.law,
-                key=batch.evaluation_key,
-                rows=(start, min(start + TABLE_CHUNK, n_rows)),
-                feature_probability=batch.feature_probability,
-                high=batch.high,
-                correlation=batch.correlation,
-                unit_norm=True,
-            )
-            tables = np.ascontiguousarray(rows.swapaxes(1, 2))
-            self._measure(batch, state, sums, rows.shape[1], tables, np.arange(len(batch)))
-        return _evaluation(family, sums, n_rows)
+        if not batch.family.unit_norm:
+            self._measure(batch, state, sums, n_rows, None)
+        else:
+            for start in range(0, n_rows, TABLE_CHUNK):
+                stop = min(start + TABLE_CHUNK, n_rows)
+                drawn, which = unit_norm_rows(np, batch, (start, stop))
+                self._measure(batch, state, sums, stop - start, (_feature_major(drawn), which))
+        return _evaluation(batch.family, sums, n_rows)
 
     def evaluate_table(self, batch: InstanceBatch, state: State) -> Evaluation:
         """Measure on the fixed table of a finite-data family."""
         sums = _no_sums(batch)
-        self._measure(batch, state, sums, batch.family.n_rows, *_tables(batch))
+        self._measure(batch, state, sums, batch.family.n_rows, _fixed_tables(batch))
         return _evaluation(batch.family, sums, batch.family.n_rows)
 
     def _measure(
-        self,
-        batch: InstanceBatch,
-        state: State,
-        sums: Sums,
-        n_rows: int,
-        tables: np.ndarray | None = None,
-        table_of: np.ndarray | None = None,
+        self, batch: InstanceBatch, state: State, sums: Sums, n_rows: int, tables: Tables | None
     ) -> None:
-        """Add rows to the sums: of the tables where there are any, else the first evaluation rows."""
+        """Add rows to the sums: those of the tables, or else the first evaluation rows."""
         family = batch.family
-        spec = _spec(family, n_rows, table_rows=0 if tables is None else n_rows, in_order=True)
-        if tables is None or table_of is None:
-            tables, table_of = NO_TABLES, np.zeros(len(batch), np.int64)
-        draw = compiled_sampling.new_draw(
-            family.law, stream=Stream.evaluation, set_stream=Stream.evaluation_sets, step=0
-        )
         _on_threads(
             measure,
             len(batch),
-            spec,
-            draw,
-            batch.evaluation_key,
-            _bounds(batch),
-            tables,
-            table_of,
+            _spec(family, n_rows, table_rows=0 if tables is None else n_rows, in_order=True),
+            _rows(batch, Stream.evaluation, Stream.evaluation_sets, batch.evaluation_key, tables),
             _flat(family, len(batch), {name: getattr(state, name) for name in PARAMETERS}),
             batch.importance.astype(np.float32),
             _scales(batch, n_rows),
             (batch.hidden_l1 / n_rows).astype(np.float32),
-            n_rows,
             sums,
         )
 
@@ -207,14 +184,24 @@ def _spec(family: Family, rows: int, *, table_rows: int = 0, in_order: bool = Fa
         bias=family.bias,
         hidden_bias=family.hidden_bias,
         absolute=family.target is Target.abs,
-        optimizer=OPTIMIZERS[family.optimizer],
         n_rows=table_rows,
         full_table=in_order,
     )
 
 
-def _bounds(batch: InstanceBatch) -> Any:
-    return bounds(batch.family.law, batch.feature_probability, batch.high, batch.correlation)
+def _rows(
+    batch: InstanceBatch, stream: Stream, set_stream: Stream, key: np.ndarray, tables: Tables | None
+) -> Rows:
+    """Where the batch's rows come from: the tables, or else draws of a stream."""
+    law = batch.family.law
+    held, table_of = tables or (NO_TABLES, np.zeros(len(batch), np.int64))
+    return Rows(
+        draw=compiled_sampling.new_draw(law, stream=stream, set_stream=set_stream, step=0),
+        key=key,
+        bounds=bounds(law, batch.feature_probability, batch.high, batch.correlation),
+        tables=held,
+        table_of=table_of,
+    )
 
 
 def _scales(batch: InstanceBatch, n_rows: int) -> np.ndarray:
@@ -223,13 +210,16 @@ def _scales(batch: InstanceBatch, n_rows: int) -> np.ndarray:
     return (batch.importance * (2 / (n_rows * (batch.family.n_features if mean else 1)))).astype(np.float32)
 
 
-def _tables(batch: InstanceBatch) -> tuple[np.ndarray, np.ndarray]:
-    """The fixed tables, feature-major (K, n, n_rows), and which is whose; one for all that share it."""
-    family = batch.family
-    if family.data is not DataKind.finite:
-        return NO_TABLES, np.zeros(len(batch), np.int64)
+def _fixed_tables(batch: InstanceBatch) -> Tables | None:
+    """The tables of finite data, or None."""
+    if batch.family.data is not DataKind.finite:
+        return None
     drawn, which = finite_tables(np, batch)
-    return np.ascontiguousarray(drawn.swapaxes(1, 2)), which
+    return _feature_major(drawn), which
+
+
+def _feature_major(drawn: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(drawn.swapaxes(1, 2))
 
 
 def _shapes(family: Family) -> dict[str, tuple[int, ...] | None]:

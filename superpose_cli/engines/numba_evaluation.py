@@ -5,20 +5,18 @@ A panel's sums run in float32 over at most 1,024 rows and are added up in float6
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
-from superpose_cli.engines.compiling import compiled
+from superpose_cli.engines.compiling import compiled, piece
 from superpose_cli.engines.numba_kernels import (
     SUMS,
     backward,
     clear,
-    draw_panel,
+    fill_x,
     forward,
     new_scratch,
     new_slopes,
     of_instance,
-    table_panel,
 )
 from superpose_cli.engines.tiles import correlate
 
@@ -43,7 +41,7 @@ class Sums(NamedTuple):
     """bool (I,): some gradient is not 0."""
 
 
-@numba.njit(fastmath=SUMS)
+@piece(fastmath=SUMS)
 def row_errors(y, x, shift, importance, relu, absolute, row_loss):
     """Add importance * (target - act(y + shift))^2 to row_loss; the sum over rows."""
     total = np.float32(0)
@@ -58,7 +56,7 @@ def row_errors(y, x, shift, importance, relu, absolute, row_loss):
     return total
 
 
-@numba.njit(fastmath=SUMS)
+@piece(fastmath=SUMS)
 def sum_and_square(values, scale):
     """The sums of scale * value and of its square, in float64."""
     total, square = 0.0, 0.0
@@ -69,7 +67,7 @@ def sum_and_square(values, scale):
     return total, square
 
 
-@numba.njit(fastmath=SUMS)
+@piece(fastmath=SUMS)
 def sum_abs(values):
     """The sums of the values and of their magnitudes."""
     total, magnitude = np.float32(0), np.float32(0)
@@ -79,7 +77,7 @@ def sum_abs(values):
     return total, magnitude
 
 
-@numba.njit
+@piece()
 def measure_panel(i, s, spec, valid, b, importance, row_loss, hh, sums):
     """Add the first `valid` rows of the block to the sums of instance i."""
     n, m, rows = spec.n, spec.m, s.x.shape[1]
@@ -111,21 +109,16 @@ def measure_panel(i, s, spec, valid, b, importance, row_loss, hh, sums):
 
 
 @compiled(nogil=True)
-def measure(
-    begin, end, spec, draw, key, bounds, tables, table_of, weights, importance, scales, l1, n_rows, sums
-):
-    """Add rows 0 .. n_rows - 1 of the draw, or of the tables, to the sums of instances begin .. end - 1."""
+def measure(begin, end, spec, rows, weights, importance, scales, l1, sums):
+    """Add the spec.n_batch rows of instances begin .. end - 1 to their sums; scales and l1 as in training."""
     s, slopes = new_scratch(spec), new_slopes(weights)
     row_loss, hh = np.empty(spec.rows, np.float32), np.empty(spec.m * spec.m, np.float32)
     for i in range(begin, end):
         w = of_instance(weights, i)
-        for row in range(0, n_rows, spec.rows):
-            if spec.n_rows:
-                table_panel(s, spec, draw, key[i], row, tables[table_of[i]])
-            else:
-                draw_panel(s, draw, key[i], row, bounds, i)
+        for row in range(0, spec.n_batch, spec.rows):
+            fill_x(s, spec, rows, i, 0, row)
             forward(s, spec, w)
-            valid = min(spec.rows, n_rows - row)
+            valid = min(spec.rows, spec.n_batch - row)
             measure_panel(i, s, spec, valid, w.b, importance[i], row_loss, hh, sums)
             if not sums.alive[i]:
                 clear(slopes)

@@ -1,4 +1,4 @@
-"""The fused step: draw, forward, backward and update of one instance in one compiled loop, on one thread.
+"""What fused training and evaluation share: the panels of one thread, the rows, forward and backward.
 
 Rows of the batch go through in blocks; each block is a set of panels (feature-major, rows contiguous) that
 fit the cache: x and dy (n, rows), h and dh (m, rows). The products are `tiles.combine` and `tiles.correlate`,
@@ -11,18 +11,16 @@ that there is no NaN or infinity.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from superpose_cli.engines.compiled_sampling import Draw, fill_panel, fill_words
-from superpose_cli.engines.compiling import compiled
+from superpose_cli.engines.compiling import piece
 from superpose_cli.engines.tiles import LANES, combine, correlate
 from superpose_cli.toy_model.philox import BLOCK_ROWS
+from superpose_cli.toy_model.sampling import Bounds
 
 SUMS = {"reassoc", "contract", "nsz"}
 """Freedom to reorder a sum and to fuse multiply and add; NaN and infinity keep their meaning."""
-ADAM, ADAMW, SGD = range(3)
-OPTIMIZERS = {"adam": ADAM, "adamw": ADAMW, "sgd": SGD}
 
 
 class Spec(NamedTuple):
@@ -41,22 +39,23 @@ class Spec(NamedTuple):
     hidden_bias: bool
     absolute: bool
     """The target is |x|."""
-    optimizer: int
     n_rows: int
     """Rows of the finite table; 0: rows are drawn."""
     full_table: bool
     """Each step sees the whole table."""
 
 
-class Hypers(NamedTuple):
-    """Hyper-parameters of each instance, float64 (I,)."""
+class Rows(NamedTuple):
+    """Where the rows of I instances come from."""
 
-    learning_rate: np.ndarray
-    weight_decay: np.ndarray
-    momentum: np.ndarray
-    beta1: np.ndarray
-    beta2: np.ndarray
-    eps: np.ndarray
+    draw: Draw
+    key: np.ndarray
+    """uint64 (I,)."""
+    bounds: Bounds
+    tables: np.ndarray
+    """float32 (K, n, n_rows): the fixed tables, where rows are not drawn."""
+    table_of: np.ndarray
+    """int64 (I,)."""
 
 
 class Weights(NamedTuple):
@@ -86,7 +85,7 @@ class Scratch(NamedTuple):
     chosen: np.ndarray
 
 
-@numba.njit
+@piece()
 def aligned(count):
     """float32 (count,) that starts at a multiple of 64 bytes: a load across two cache lines costs twice."""
     held = np.empty(count + LANES, np.float32)
@@ -94,7 +93,7 @@ def aligned(count):
     return held[skip : skip + count]
 
 
-@numba.njit
+@piece()
 def new_scratch(spec):
     """Scratch for one thread."""
     n, m, rows = spec.n, spec.m, spec.rows
@@ -109,29 +108,30 @@ def new_scratch(spec):
     )
 
 
-@numba.njit
-def at_step(draw, step):
-    """The draw of another step."""
-    return Draw(draw.kind, draw.value, draw.signed, draw.set_size, draw.k, draw.stream, draw.set_stream, step)
+@piece()
+def fill_x(s, spec, rows, i, step, first_row):
+    """Rows first_row .. first_row + spec.rows - 1 of instance i at a step, drawn or of its table."""
+    drawn = rows.draw
+    draw = Draw(
+        drawn.kind, drawn.value, drawn.signed, drawn.set_size, drawn.k, drawn.stream, drawn.set_stream, step
+    )
+    if spec.n_rows:
+        copy_table(s, spec, draw, rows.key[i], first_row, rows.tables[rows.table_of[i]])
+    else:
+        block = first_row // BLOCK_ROWS
+        fill_panel(s.x, draw, rows.key[i], block, rows.bounds, i, s.words, s.own, s.chosen)
 
 
-@numba.njit
-def draw_panel(s, draw, key, first_row, bounds, i):
-    """Rows first_row .. first_row + rows - 1 of instance i's draw, into s.x."""
-    fill_panel(s.x, draw, key, first_row // BLOCK_ROWS, bounds, i, s.words, s.own, s.chosen)
-
-
-@numba.njit
-def table_panel(s, spec, draw, key, first_row, table):
-    """Rows of the fixed table (n, n_rows) into s.x: in order, or drawn with replacement for a mini-batch."""
-    rows = s.x.shape[1]
+@piece()
+def copy_table(s, spec, draw, key, first_row, table):
+    """Rows of a fixed table (n, n_rows) into s.x: in order, or drawn with replacement for a mini-batch."""
     if spec.full_table:
-        count = min(rows, spec.n_rows - first_row)
+        count = min(spec.rows, spec.n_rows - first_row)
         for i in range(len(s.x)):
             s.x[i, :count] = table[i, first_row : first_row + count]
             s.x[i, count:] = 0
         return
-    for row in range(0, rows, BLOCK_ROWS):
+    for row in range(0, spec.rows, BLOCK_ROWS):
         fill_words(s.words[0], key, draw.stream, draw.step, (first_row + row) // BLOCK_ROWS, 0)
         for r in range(BLOCK_ROWS):
             s.chosen[r] = np.int64(s.words[0, r]) * spec.n_rows >> 32
@@ -140,7 +140,7 @@ def table_panel(s, spec, draw, key, first_row, table):
                 s.x[i, row + r] = table[i, s.chosen[r]]
 
 
-@numba.njit
+@piece()
 def forward(s, spec, w):
     """h and y before the output's bias and activation, of the rows in s.x; w: one instance's weights."""
     n, m, rows = spec.n, spec.m, s.x.shape[1]
@@ -152,7 +152,7 @@ def forward(s, spec, w):
     combine(s.y, s.h, rows, w.W if spec.tied else w.W_dec, m, 1, n, m)
 
 
-@numba.njit
+@piece()
 def activate(z, shift, relu):
     """z + shift, and 0 where that is below 0 if `relu`; NaN stays."""
     if relu:
@@ -164,7 +164,7 @@ def activate(z, shift, relu):
             z[r] += shift
 
 
-@numba.njit(fastmath=SUMS)
+@piece(fastmath=SUMS)
 def output_slope(y, x, shift, scale, relu, absolute):
     """Turn y into scale * (act(y + shift) - target), 0 where a ReLU is off; the sum over rows."""
     total = np.float32(0)
@@ -179,7 +179,7 @@ def output_slope(y, x, shift, scale, relu, absolute):
     return total
 
 
-@numba.njit(fastmath=SUMS)
+@piece(fastmath=SUMS)
 def hidden_slope(d_h, h, l1, relu):
     """Add l1 * sign(h) to the slope of h, 0 where a ReLU is off; the sum over rows."""
     total = np.float32(0)
@@ -194,7 +194,7 @@ def hidden_slope(d_h, h, l1, relu):
     return total
 
 
-@numba.njit
+@piece()
 def backward(s, spec, valid, w, scales, l1, slopes):
     """Add the gradient of the first `valid` rows of the block to `slopes`; scales (n,): 2 I_i / (rows n)."""
     n, m, rows = spec.n, spec.m, s.x.shape[1]
@@ -217,80 +217,13 @@ def backward(s, spec, valid, w, scales, l1, slopes):
         correlate(slopes.W_dec, m, s.y, n, s.h, m, s.y, s.h, rows, False)
 
 
-@numba.njit
-def update(
-    weight, slope, first, second, rate, decay, momentum, beta1, beta2, step_size, correction, eps, optimizer
-):
-    """`toy_model.optim.update` for one parameter of one instance, flat, in float32."""
-    rest1, rest2 = np.float32(1) - beta1, np.float32(1) - beta2
-    if optimizer == SGD:
-        for j in range(len(weight)):
-            first[j] = momentum * first[j] + (slope[j] + decay * weight[j])
-            weight[j] -= rate * first[j]
-        return
-    shrink = np.float32(1)
-    if optimizer == ADAMW:
-        shrink, decay = np.float32(1) - rate * decay, np.float32(0)
-    for j in range(len(weight)):
-        old = weight[j] * shrink
-        g = slope[j] + decay * old
-        first[j] = beta1 * first[j] + rest1 * g
-        second[j] = beta2 * second[j] + rest2 * g * g
-        weight[j] = old - step_size * first[j] / (np.sqrt(second[j]) / correction + eps)
-
-
-@numba.njit
-def update_all(weights, slopes, first, second, hyper, factor, step, optimizer):
-    """Update every parameter of one instance; 1 - beta2^t is taken in float64: it loses half its digits."""
-    rate = hyper.learning_rate * factor
-    step_size = np.float32(rate / (1 - hyper.beta1 ** (step + 1)))
-    correction = np.float32(np.sqrt(1 - hyper.beta2 ** (step + 1)))
-    small = (
-        np.float32(rate),
-        np.float32(hyper.weight_decay),
-        np.float32(hyper.momentum),
-        np.float32(hyper.beta1),
-        np.float32(hyper.beta2),
-        step_size,
-        correction,
-        np.float32(hyper.eps),
-        optimizer,
-    )
-    update(weights.W, slopes.W, first.W, second.W, *small)
-    update(weights.W_dec, slopes.W_dec, first.W_dec, second.W_dec, *small)
-    update(weights.b, slopes.b, first.b, second.b, *small)
-    update(weights.b_hidden, slopes.b_hidden, first.b_hidden, second.b_hidden, *small)
-
-
-@numba.njit
+@piece()
 def of_instance(weights, i):
     """The weights (or moments) of instance i."""
     return Weights(weights.W[i], weights.W_dec[i], weights.b[i], weights.b_hidden[i])
 
 
-@numba.njit
-def hyper_of(hypers, i):
-    """The hyper-parameters of instance i, as numbers."""
-    return Hypers(
-        hypers.learning_rate[i],
-        hypers.weight_decay[i],
-        hypers.momentum[i],
-        hypers.beta1[i],
-        hypers.beta2[i],
-        hypers.eps[i],
-    )
-
-
-@numba.njit(fastmath=SUMS)
-def is_finite(values):
-    """Whether all are finite."""
-    worst = np.float32(0)
-    for value in values:
-        worst += value * np.float32(0)
-    return worst == 0
-
-
-@numba.njit
+@piece()
 def new_slopes(weights):
     """Room for the gradient of one instance."""
     return Weights(
@@ -301,98 +234,10 @@ def new_slopes(weights):
     )
 
 
-@numba.njit
+@piece()
 def clear(slopes):
     """Set a gradient to 0."""
     slopes.W[:] = 0
     slopes.W_dec[:] = 0
     slopes.b[:] = 0
     slopes.b_hidden[:] = 0
-
-
-@numba.njit
-def train_one(
-    i,
-    s,
-    slopes,
-    spec,
-    draw,
-    key,
-    bounds,
-    table,
-    weights,
-    first,
-    second,
-    scales,
-    l1,
-    hypers,
-    factors,
-    start,
-    failed,
-):
-    """All updates of instance i on the scratch `s` and `slopes`; other arguments as in `train`."""
-    w, m1, m2 = of_instance(weights, i), of_instance(first, i), of_instance(second, i)
-    hyper, scale, own_l1 = hyper_of(hypers, i), scales[i], l1[i]
-    for at in range(len(factors)):
-        here = at_step(draw, start + at)
-        clear(slopes)
-        for row in range(0, spec.n_batch, spec.rows):
-            if spec.n_rows:
-                table_panel(s, spec, here, key, row, table)
-            else:
-                draw_panel(s, here, key, row, bounds, i)
-            forward(s, spec, w)
-            backward(s, spec, min(spec.rows, spec.n_batch - row), w, scale, own_l1, slopes)
-        update_all(w, slopes, m1, m2, hyper, factors[at], start + at, spec.optimizer)
-        if failed[i] < 0 and not is_finite(w.W):
-            failed[i] = start + at
-
-
-@compiled(nogil=True)
-def train(
-    begin,
-    end,
-    spec,
-    draw,
-    key,
-    bounds,
-    tables,
-    table_of,
-    weights,
-    first,
-    second,
-    scales,
-    l1,
-    hypers,
-    factors,
-    start,
-    failed,
-):
-    """Updates start .. start + len(factors) - 1 of instances begin .. end - 1, in place.
-
-    key: uint64 (I,); tables: (K, n, n_rows) float32 with table_of (I,); scales (I, n) and l1 (I,): per row.
-    failed (I,): set to the first update that left a weight that is not finite. Threads of Python call this on
-    disjoint ranges: numba's own parallel loops would compile all of it several times over.
-    """
-    s, slopes = new_scratch(spec), new_slopes(weights)
-    for i in range(begin, end):
-        table = tables[table_of[i]]
-        train_one(
-            i,
-            s,
-            slopes,
-            spec,
-            draw,
-            key[i],
-            bounds,
-            table,
-            weights,
-            first,
-            second,
-            scales,
-            l1,
-            hypers,
-            factors,
-            start,
-            failed,
-        )

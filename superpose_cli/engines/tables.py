@@ -1,4 +1,4 @@
-"""The fixed tables of finite data: drawn once for all instances that share one."""
+"""Rows that are made once and shared by instances: fixed tables, and evaluation rows of norm 1."""
 
 from types import ModuleType
 from typing import Any
@@ -6,30 +6,50 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from superpose_cli.experiment.instances import InstanceBatch
-from superpose_cli.toy_model.sampling import finite_table
+from superpose_cli.experiment.instances import I64, U64, InstanceBatch
+from superpose_cli.toy_model.sampling import evaluation_rows, finite_table
 
 
-def finite_tables(
-    xp: ModuleType, batch: InstanceBatch, device: Any = None
-) -> tuple[Any, npt.NDArray[np.int64]]:
+def finite_tables(xp: ModuleType, batch: InstanceBatch, device: Any = None) -> tuple[Any, I64]:
     """The K different tables, float32 (K, n_rows, n), and each instance's number among them (I,).
 
-    Restarts share the key of their table, and cells may (common random numbers); p and high must agree too.
+    Restarts share the key of their table, and so may cells (common random numbers); p and high must agree.
     """
-    family = batch.family
-    same = np.column_stack(
-        [batch.table_key, batch.feature_probability.view(np.uint64), batch.high.view(np.uint64)]
-    )
-    _, first, which = np.unique(same, axis=0, return_index=True, return_inverse=True)
+    first, which = _different(batch, batch.table_key)
     drawn = finite_table(
         xp,
-        family.law,
+        batch.family.law,
         key=batch.table_key[first],
-        n_rows=family.n_rows,
+        n_rows=batch.family.n_rows,
         feature_probability=batch.feature_probability[first],
         high=batch.high[first],
-        unit_norm=family.unit_norm,
+        unit_norm=batch.family.unit_norm,
         device=device,
     )
-    return drawn, which.reshape(-1)
+    return drawn, which
+
+
+def unit_norm_rows(
+    xp: ModuleType, batch: InstanceBatch, rows: tuple[int, int], device: Any = None
+) -> tuple[Any, I64]:
+    """Evaluation rows (start, stop) of norm 1, float32 (K, stop - start, n), and whose they are (I,)."""
+    first, which = _different(batch, batch.evaluation_key)
+    drawn = evaluation_rows(
+        xp,
+        batch.family.law,
+        key=batch.evaluation_key[first],
+        rows=rows,
+        feature_probability=batch.feature_probability[first],
+        high=batch.high[first],
+        correlation=batch.correlation[first],
+        unit_norm=True,
+        device=device,
+    )
+    return drawn, which
+
+
+def _different(batch: InstanceBatch, key: U64) -> tuple[npt.NDArray[np.intp], I64]:
+    """The first instance of each combination of key, p and high, and each instance's number among them."""
+    same = np.column_stack([key, batch.feature_probability.view(np.uint64), batch.high.view(np.uint64)])
+    _, first, which = np.unique(same, axis=0, return_index=True, return_inverse=True)
+    return first, which.reshape(-1).astype(np.int64)

@@ -16,11 +16,12 @@ from itertools import product
 from typing import Any
 
 import llvmlite.binding
-import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from superpose_cli.engines.compiling import piece
 
 _features = llvmlite.binding.get_host_cpu_features()
 WIDE = bool(_features.get("avx512f"))
@@ -174,9 +175,6 @@ def _correlate_tile(size_a: int, size_b: int) -> Any:
     return tile
 
 
-_combine_0, _combine_1, _combine_2, _combine_3, _combine_4 = (_combine_tile(*size) for size in COMBINE_TILES)
-_OUTPUTS = tuple(outputs for outputs, _ in COMBINE_TILES)
-_ROWS = tuple(vectors * LANES for _, vectors in COMBINE_TILES)
 _correlate_44 = _correlate_tile(4, 4)
 _correlate_42 = _correlate_tile(4, 2)
 _correlate_41 = _correlate_tile(4, 1)
@@ -185,46 +183,39 @@ _correlate_12 = _correlate_tile(1, 2)
 _correlate_11 = _correlate_tile(1, 1)
 
 
-@numba.njit
+def _combine_with(outputs: int, vectors: int) -> Any:
+    """Outputs from number k on by tiles of one size, as many as fit; the number of the next output."""
+    tile, width = _combine_tile(outputs, vectors), vectors * LANES
+
+    @piece()
+    def combine_from(k, out, panel, rows, coefficient, next_k, next_i, total, count):
+        while total - k >= outputs:
+            for r in range(0, rows, width):
+                at = k * rows + r
+                tile(out, at, rows, panel, r, rows, coefficient, k * next_k, next_k, next_i, count)
+            k += outputs
+        return k
+
+    return combine_from
+
+
+_first, _second, _third, _fourth, _last = (_combine_with(*size) for size in COMBINE_TILES)
+
+
+@piece()
 def combine(out, panel, rows, coefficient, next_k, next_i, outputs, count):
-    """out[k, r] = sum over i < count of coefficient[k next_k + i next_i] * panel[i, r], k < outputs.
+    """out[k, r] = sum over i < count of coefficient[k next_k + i next_i] * panel[i, r] for k < outputs.
 
     `out` and `panel` are panels of `rows` columns (a multiple of 4 vectors), `coefficient` a flat matrix.
     """
-    k = 0
-    while outputs - k >= _OUTPUTS[0]:
-        for r in range(0, rows, _ROWS[0]):
-            _combine_0(
-                out, k * rows + r, rows, panel, r, rows, coefficient, k * next_k, next_k, next_i, count
-            )
-        k += _OUTPUTS[0]
-    while outputs - k >= _OUTPUTS[1]:
-        for r in range(0, rows, _ROWS[1]):
-            _combine_1(
-                out, k * rows + r, rows, panel, r, rows, coefficient, k * next_k, next_k, next_i, count
-            )
-        k += _OUTPUTS[1]
-    while outputs - k >= _OUTPUTS[2]:
-        for r in range(0, rows, _ROWS[2]):
-            _combine_2(
-                out, k * rows + r, rows, panel, r, rows, coefficient, k * next_k, next_k, next_i, count
-            )
-        k += _OUTPUTS[2]
-    while outputs - k >= _OUTPUTS[3]:
-        for r in range(0, rows, _ROWS[3]):
-            _combine_3(
-                out, k * rows + r, rows, panel, r, rows, coefficient, k * next_k, next_k, next_i, count
-            )
-        k += _OUTPUTS[3]
-    while outputs - k >= _OUTPUTS[4]:
-        for r in range(0, rows, _ROWS[4]):
-            _combine_4(
-                out, k * rows + r, rows, panel, r, rows, coefficient, k * next_k, next_k, next_i, count
-            )
-        k += _OUTPUTS[4]
+    k = _first(0, out, panel, rows, coefficient, next_k, next_i, outputs, count)
+    k = _second(k, out, panel, rows, coefficient, next_k, next_i, outputs, count)
+    k = _third(k, out, panel, rows, coefficient, next_k, next_i, outputs, count)
+    k = _fourth(k, out, panel, rows, coefficient, next_k, next_i, outputs, count)
+    _last(k, out, panel, rows, coefficient, next_k, next_i, outputs, count)
 
 
-@numba.njit
+@piece()
 def correlate(out, stride, a, size_a, b, size_b, c, d, rows, second):
     """out[i stride + k] += sum over r of a[i, r] b[k, r], and of c[i, r] d[k, r] where `second`.
 

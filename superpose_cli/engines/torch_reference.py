@@ -13,7 +13,7 @@ import torch
 
 from superpose_cli.engines import compiled_sampling
 from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, concatenate, initial_state, take
-from superpose_cli.engines.tables import finite_tables
+from superpose_cli.engines.tables import finite_tables, unit_norm_rows
 from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.config import DataKind, Objective
 from superpose_cli.experiment.instances import Family, InstanceBatch
@@ -21,12 +21,10 @@ from superpose_cli.toy_model.model import PARAMETERS, forward, target_of
 from superpose_cli.toy_model.objective import gradient
 from superpose_cli.toy_model.optim import Coefficients, Hyper, rate_factor, update
 from superpose_cli.toy_model.philox import Stream
-from superpose_cli.toy_model.sampling import draw, evaluation_rows, table_row_indices
+from superpose_cli.toy_model.sampling import draw, table_row_indices
 
 EVALUATION_CHUNK = 4096
 """Rows that are evaluated at once; fixed, since the order of a sum is part of its bits."""
-SPECTRUM_ROWS = 65536
-"""Rows that the covariance of h is taken over, at most."""
 CACHE_BYTES = 8 << 20
 """On a CPU a pack is kept about this large: larger ones stream through memory at every operation."""
 TWICE = np.zeros(2, np.int64)
@@ -142,23 +140,24 @@ class TorchEngine:
         return concatenate([self._measure(part, its_state, chunks_of(part)) for part, its_state in parts])
 
     def _evaluation_rows(self, batch: InstanceBatch, rows: tuple[int, int]) -> torch.Tensor:
-        family, law, key = batch.family, batch.family.law, batch.evaluation_key
-        # Common rows: with one seed a single key serves every instance, and its words are drawn once.
+        family, key = batch.family, batch.evaluation_key
+        if family.unit_norm:
+            drawn, which = unit_norm_rows(torch, batch, rows, self._device)
+            return drawn.to(self._dtype)[torch.from_numpy(which).to(self._device)]
         given = {
+            # Common rows: with one seed a single key serves every instance, and its words are drawn once.
             "key": key[:1] if (key == key[0]).all() else key,
             "feature_probability": batch.feature_probability,
             "high": batch.high,
             "correlation": batch.correlation,
+            "stream": Stream.evaluation,
+            "set_stream": Stream.evaluation_sets,
         }
-        if self._device.type == "cpu" and not family.unit_norm:
-            drawn = np.empty((len(batch), rows[1] - rows[0], family.n_features), np.float32)
-            streams = {"stream": Stream.evaluation, "set_stream": Stream.evaluation_sets}
-            compiled_sampling.fill_rows(drawn, law, step=0, start=rows[0], **streams, **given)
-            return torch.from_numpy(drawn).to(self._dtype)
-        shared = evaluation_rows(
-            torch, law, rows=rows, unit_norm=family.unit_norm, device=self._device, **given
-        )
-        return shared.to(self._dtype)
+        if self._device.type == "cpu":
+            filled = np.empty((len(batch), rows[1] - rows[0], family.n_features), np.float32)
+            compiled_sampling.fill_rows(filled, family.law, step=0, start=rows[0], **given)
+            return torch.from_numpy(filled).to(self._dtype)
+        return draw(torch, family.law, step=0, rows=rows, device=self._device, **given).to(self._dtype)
 
     def _measure(self, batch: InstanceBatch, state: State, chunks: Iterator[torch.Tensor]) -> Evaluation:
         """Sums over chunks of rows, in float64 and in row order."""
@@ -240,7 +239,7 @@ class _Sums:
         def zeros(*shape: int) -> torch.Tensor:
             return torch.zeros(count, *shape, dtype=torch.float64, device=device)
 
-        self.rows, self.h_rows = 0, 0
+        self.rows = 0
         self.feature, self.row, self.row_square = zeros(n), zeros(), zeros()
         self.h, self.h_abs, self.hh = zeros(m), zeros(), zeros(m, m)
         self.target, self.target_square = (zeros(n), zeros(n)) if family.unit_norm else (None, None)
@@ -254,11 +253,9 @@ class _Sums:
         self.row += row.sum(1)
         self.row_square += (row * row).sum(1)
         self.h_abs += h.abs().sum((1, 2), dtype=f64)
-        if self.h_rows < SPECTRUM_ROWS:
-            self.h_rows += h.shape[1]
-            self.h += h.sum(1, dtype=f64)
-            wide = h.double()
-            self.hh += wide.swapaxes(1, 2) @ wide
+        self.h += h.sum(1, dtype=f64)
+        wide = h.double()
+        self.hh += wide.swapaxes(1, 2) @ wide
         if target is not None and self.target is not None and self.target_square is not None:
             self.target += target.sum(1, dtype=f64)
             self.target_square += (target * target).sum(1, dtype=f64)
@@ -268,14 +265,14 @@ class _Sums:
         rows = self.rows
         loss = self.row / rows
         scatter = (self.row_square / rows - loss * loss).clip(0)
-        mean = self.h / self.h_rows
+        mean = self.h / rows
         return Evaluation(
             loss=_host(loss),
             loss_stderr=_host((scatter / max(rows - 1, 1)) ** 0.5),
             feature_loss=_host(self.feature / rows),
             hidden_l1=_host(self.h_abs / rows),
             hidden_mean=_host(mean),
-            hidden_cov=_host(self.hh / self.h_rows - mean[:, :, None] * mean[:, None, :]),
+            hidden_cov=_host(self.hh / rows - mean[:, :, None] * mean[:, None, :]),
             target_mean=None if self.target is None else _host(self.target / rows),
             target_square=None if self.target_square is None else _host(self.target_square / rows),
             dead=_host(dead),
@@ -302,5 +299,5 @@ def _instruction_set(device: torch.device) -> str:
     """What decides the bits of torch's kernels on this device."""
     if device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)
-        return f"sm_{major}{minor}"
-    return torch.backends.cpu.get_cpu_capability().lower().replace(" ", "_")
+        return f"sm_{major}{minor}-torch{torch.__version__}"
+    return f"{torch.backends.cpu.get_cpu_capability().lower().replace(' ', '_')}-torch{torch.__version__}"

@@ -4,12 +4,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from superpose_cli.engines.base import Engine, Evaluation, State, concatenate
+from superpose_cli.engines.base import Engine, Evaluation, State, concatenate, take
+from superpose_cli.engines.baseline import baseline_loss
 from superpose_cli.engines.population import population_evaluation
 from superpose_cli.experiment.config import (
     DataKind,
@@ -19,12 +20,15 @@ from superpose_cli.experiment.config import (
     Spacing,
 )
 from superpose_cli.experiment.instances import InstanceBatch
+from superpose_cli.toy_model.model import PARAMETERS
 from superpose_cli.toy_model.objective import objective_of
 
 HISTORY_ROWS = 4096
 """Rows that a recorded loss is measured on: the first of the evaluation rows (fewer if there are fewer)."""
 BLOW_UP = 10.0
-"""An objective above this multiple of its first value counts as diverged."""
+"""An objective above this multiple of its first value and of the best constant output's has diverged."""
+EVALUATED_VALUES = 1 << 28
+"""Inputs that are evaluated between two looks at the keyboard: a second or so."""
 CHUNK_SECONDS = 0.5
 """Aim for the time between two looks at the clock, the keyboard and the progress bar."""
 
@@ -80,8 +84,8 @@ class History:
     """(R, I)."""
     train_loss: npt.NDArray[np.float64] | None
     """(R, I), finite data only."""
-    states: list[State]
-    """The R states where weights are recorded, else empty."""
+    weights: dict[str, npt.NDArray[Any]]
+    """Parameter -> (R, I, ...), where weights are recorded; else empty."""
 
 
 @dataclass(frozen=True)
@@ -164,28 +168,34 @@ def _train_pack(
     family = batch.family
     finite = family.data is DataKind.finite
     short = min(HISTORY_ROWS, evaluation.n_rows or HISTORY_ROWS)
+
+    def on_rows(n_rows: int) -> Evaluation:
+        return _evaluate(engine, batch, state, n_rows, stop)
+
     state = engine.initialise(batch)
-    first = engine.evaluate_table(batch, state) if finite else engine.evaluate(batch, state, short)
-    recorded, losses, train_losses, states = history_steps(history, family.steps), [], [], []
+    first = engine.evaluate_table(batch, state) if finite else on_rows(short)
+    recorded, losses, train_losses = history_steps(history, family.steps), [], []
+    weights: dict[str, list[npt.NDArray[Any]]] = {}
     latest = math.nan
     for target in recorded or [family.steps]:
         state = _advance(engine, batch, state, target, progress, stop, latest)
         if recorded:
-            losses.append(engine.evaluate(batch, state, short).loss)
+            losses.append(on_rows(short).loss)
             latest = float(np.mean(losses[-1]))
             if finite:
                 train_losses.append(engine.evaluate_table(batch, state).loss)
             if history.weights:
-                states.append(state)
+                for name in PARAMETERS:
+                    if (value := getattr(state, name)) is not None:
+                        weights.setdefault(name, []).append(value)
     exact = evaluation.method is EvaluationMethod.population
-    found = (
-        population_evaluation(batch, state)
-        if exact
-        else engine.evaluate(batch, state, evaluation.n_rows or short)
-    )
+    found = population_evaluation(batch, state) if exact else on_rows(evaluation.n_rows or short)
     table = engine.evaluate_table(batch, state) if finite else None
     objective = _objective(batch, table or found)
-    status, failed_step = _status(_objective(batch, first), objective, table or found, state)
+    # The few rows of the first measurement may hold nothing at all; the constant output's loss is exact.
+    known = _objective_of_loss(batch, baseline_loss(batch, found))
+    start = np.fmax(_objective(batch, first), known)
+    status, failed_step = _status(start, objective, table or found, state)
     return Trained(
         batch,
         state,
@@ -198,9 +208,23 @@ def _train_pack(
             np.array(recorded, np.int64),
             np.array(losses).reshape(len(losses), len(batch)),
             np.array(train_losses) if train_losses else None,
-            states,
+            {name: np.stack(values) for name, values in weights.items()},
         ),
     )
+
+
+def _evaluate(
+    engine: Engine, batch: InstanceBatch, state: State, n_rows: int, stop: Callable[[], bool]
+) -> Evaluation:
+    """`engine.evaluate`, some instances at a time, looking up in between."""
+    size = max(16, EVALUATED_VALUES // (n_rows * batch.family.n_features))
+    parts = []
+    for start in range(0, len(batch), size):
+        if stop():
+            raise Interrupted
+        span = slice(start, start + size)
+        parts.append(engine.evaluate(batch.take(span), take(state, span), n_rows))
+    return concatenate(parts)
 
 
 def _advance(
@@ -227,10 +251,15 @@ def _advance(
 
 
 def _objective(batch: InstanceBatch, found: Evaluation) -> npt.NDArray[np.float64]:
-    family = batch.family
     # A closed form may not know ||h||_1; without a weight nobody asks.
-    hidden_l1 = np.where(batch.hidden_l1 > 0, found.hidden_l1, 0.0)
-    return objective_of(found.loss, hidden_l1, family.n_features, family.loss_reduction, batch.hidden_l1)
+    return _objective_of_loss(batch, found.loss, np.where(batch.hidden_l1 > 0, found.hidden_l1, 0.0))
+
+
+def _objective_of_loss(
+    batch: InstanceBatch, loss: npt.NDArray[np.float64], hidden_l1: npt.NDArray[np.float64] | float = 0.0
+) -> npt.NDArray[np.float64]:
+    family = batch.family
+    return objective_of(loss, hidden_l1, family.n_features, family.loss_reduction, batch.hidden_l1)
 
 
 def _status(
@@ -238,7 +267,9 @@ def _status(
 ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64]]:
     """ok, dead (no gradient is left) or diverged (not finite, or far above its first value), and the step."""
     diverged = (state.failed_step >= 0) | ~np.isfinite(last) | (last > BLOW_UP * first)
-    status = np.where(diverged, "diverged", np.where(found.dead, "dead", "ok"))
+    # Without a loss there is nothing to learn: rows in which nothing is on leave no gradient either.
+    dead = found.dead & (found.loss > 0)
+    status = np.where(diverged, "diverged", np.where(dead, "dead", "ok"))
     return status, np.where(diverged & (state.failed_step < 0), state.step, state.failed_step)
 
 
@@ -259,6 +290,6 @@ def _join(batch: InstanceBatch, packs: Sequence[Trained]) -> Trained:
             history[0].steps,
             np.concatenate([h.loss for h in history], axis=1),
             np.concatenate(train_losses, axis=1) if train_losses else None,
-            [concatenate(states) for states in zip(*(h.states for h in history), strict=True)],
+            {name: np.concatenate([h.weights[name] for h in history], axis=1) for name in history[0].weights},
         ),
     )

@@ -19,7 +19,7 @@ MAX_INSTANCES = 16_384
 """Instances of a shard."""
 MAX_BYTES = 64 * 2**20
 """Stored results of a shard."""
-MAX_FLOPS = 2 * 10**11
+MAX_FLOPS = 10**11
 """Arithmetic of a shard: some seconds on a core, the work that an interrupt costs."""
 MIN_INSTANCES = 16
 """Instances that a shard has however long they train, within the other limits: fewer leave cores idle."""

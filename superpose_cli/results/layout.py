@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import yaml
 
 from superpose_cli.errors import RunError, SuperposeError
@@ -50,6 +51,12 @@ def incomplete_shards(run: Path) -> set[int]:
     """Shards with some but not all of their files: never committed, or damaged since."""
     sets = [stored_shards(run, table) for table in TABLES]
     return set.union(*sets) - set.intersection(*sets)
+
+
+def stored_instances(run: Path) -> int:
+    """Instances in the committed shards that can be read, by the footers of their files."""
+    whole = committed_shards(run) - incomplete_shards(run)
+    return sum(pq.read_metadata(shard_file(run, "instances", shard)).num_rows for shard in sorted(whole))
 
 
 def read_config(run: Path) -> dict[str, Any]:

@@ -55,6 +55,8 @@ class Manifest:
     """Instances of the whole grid, stored or not."""
     shards: int
     """Shards of the whole grid, stored or not."""
+    shard_digest: str
+    """Digest of the shards' boundaries: a version that cuts otherwise cannot continue the run."""
     counts: dict[str, int]
     """Stored instances by status: ok, dead, diverged."""
     plots: tuple[str, ...]

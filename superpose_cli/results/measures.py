@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from superpose_cli.engines.base import State, take
+from superpose_cli.engines.base import take
 from superpose_cli.engines.baseline import baseline_loss
 from superpose_cli.engines.training import Trained
 from superpose_cli.experiment.config import Activation, DataKind, Target, ValueKind
@@ -24,6 +24,8 @@ Columns = dict[str, Any]
 
 GRAM_ENTRIES = 1 << 22
 """Entries of W W^T that the loss split holds at once: 32 MiB each of a few temporaries."""
+MAX_SPLIT_FEATURES = 2048
+"""Above it the loss is not split: W W^T alone would take more than all else of an instance."""
 
 
 def shard_tables(
@@ -91,23 +93,17 @@ def _history(trained: Trained) -> Columns:
     history, batch = trained.history, trained.batch
     count = len(history.steps)
 
-    def by_instance(values: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        return np.stack(values, axis=1).reshape(len(batch) * count, *values[0].shape[1:])
-
     columns: Columns = {
         **{name: np.repeat(value, count) for name, value in _identity(batch).items()},
         "step": np.tile(history.steps, len(batch)),
         "loss": history.loss.T.reshape(-1),
         "train_loss": None if history.train_loss is None else history.train_loss.T.reshape(-1),
     }
-    states: list[State] = history.states
-    if states:
-        columns["W"] = by_instance([state.W for state in states])
-        columns["frobenius_norm_sq"] = (columns["W"].astype(np.float64) ** 2).sum((1, 2))
-        if states[0].W_dec is not None:
-            columns["W_dec"] = by_instance([state.W_dec for state in states if state.W_dec is not None])
-        if states[0].b is not None:
-            columns["b"] = by_instance([state.b for state in states if state.b is not None])
+    for name, values in history.weights.items():
+        if name in ("W", "W_dec", "b"):
+            columns[name] = values.swapaxes(0, 1).reshape(len(batch) * count, -1)
+    if history.weights:
+        columns["frobenius_norm_sq"] = (columns["W"].astype(np.float64) ** 2).sum(1)
     return columns
 
 
@@ -136,7 +132,8 @@ def _loss_split(trained: Trained) -> Columns:
     """The parts of the loss by number of active features; empty where they have no closed form."""
     batch, family = trained.batch, trained.batch.family
     applies = (
-        family.data in (DataKind.independent, DataKind.finite)
+        family.n_features <= MAX_SPLIT_FEATURES
+        and family.data in (DataKind.independent, DataKind.finite)
         and not family.unit_norm
         and family.value is ValueKind.uniform
         and not family.signed

@@ -92,8 +92,10 @@ def test_results_do_not_depend_on_packs_or_history(engine, name):
     history = packed.history
     assert history.loss.shape == (len(history.steps), 9)
     assert history.steps[0] == 0
-    assert [state.step for state in history.states] == history.steps.tolist()
-    np.testing.assert_array_equal(history.states[-1].W, whole.state.W)
+    assert history.weights.keys() == parameters_of(whole.state).keys()
+    assert all(len(values) == len(history.steps) for values in history.weights.values())
+    np.testing.assert_array_equal(history.weights["W"][-1], whole.state.W)
+    assert (history.weights["W"][0] != history.weights["W"][1]).any()
     assert (history.train_loss is not None) == (name == "finite_full")
 
 
@@ -163,3 +165,27 @@ def test_population_evaluation_equals_its_samples(engine, changes):
     np.testing.assert_allclose(exact.feature_loss.mean(1), exact.loss, rtol=1e-12)
     np.testing.assert_allclose(sampled.hidden_cov, exact.hidden_cov, atol=0.02)
     np.testing.assert_allclose(sampled.hidden_mean, exact.hidden_mean, atol=0.01)
+
+
+def test_sparse_cells_are_judged_by_the_exact_baseline(engine):
+    """At p = 1e-4 the first rows hold almost nothing: neither that nor an empty sample is a failure."""
+    family = replace(BASE, n_features=2, n_hidden=1, steps=20)
+    for p in (1e-4, 1e-6):
+        batch = make_batch(family, 3, feature_probability=np.full((3, 2), p), hidden_l1=np.zeros(3))
+        found = train(engine, batch, evaluation=EvaluationConfig(n_rows=50_000))
+        assert found.status.tolist() == ["ok"] * 3
+
+
+def test_a_stop_is_seen_during_evaluation(engine, monkeypatch):
+    """A long evaluation looks up between parts of the batch."""
+    monkeypatch.setattr("superpose_cli.engines.training.EVALUATED_VALUES", 1)
+    asked = []
+    batch = make_batch(BASE, 40)
+
+    def stop() -> bool:
+        asked.append(True)
+        return False
+
+    cut = train(engine, batch, stop=stop)
+    np.testing.assert_array_equal(cut.evaluation.loss, train(engine, batch).evaluation.loss)
+    assert len(asked) > 2 * 3

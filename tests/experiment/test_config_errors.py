@@ -115,9 +115,12 @@ OVERRIDES = [
     ("data=correlated model.n_features=4 data.last_probability=0.5", "equal probabilities inside each set"),
     ("data=anticorrelated data.feature_probability=0.6", "lower one of the two"),
     ("data.power=20", "lower data.power"),
-    ("data=finite", "probability 0.951, more than 0.5: raise data.feature_probability or model.n_features"),
-    ("data=finite model.n_features=100,20", "set data.unit_norm=false (at model.n_features=20)"),
-    ("data=finite data.unit_norm=false,true", "(at data.unit_norm=true)"),
+    (
+        "data=finite data.feature_probability=0.01",
+        "probability 0.951, more than 0.5: raise data.feature_probab",
+    ),
+    ("data=finite model.n_features=100,2", "set data.unit_norm=false (at model.n_features=2)"),
+    ("data=finite data.feature_probability=0.01 data.unit_norm=false,true", "(at data.unit_norm=true)"),
     ("model.n_features=1000000000 model.n_hidden=1000000000", "lower model.n_features"),
     # sweeps
     ("model.n_hidden=1,,2", "write 1,2,3"),

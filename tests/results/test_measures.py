@@ -83,7 +83,8 @@ def tables(*parts: Trained) -> dict[str, pa.Table]:
 def check_sampled(one: One, x: np.ndarray, row: dict[str, Any], exact: bool) -> None:
     """`loss_ratio` and the spectrum of h: on the rows themselves if `exact`, else within sampling error."""
     t = one.target(x)
-    best = t.mean(axis=0) if one.family.bias else 0.0
+    free = one.family.bias or (one.family.hidden_bias and not one.family.tied)
+    best = t.mean(axis=0) if free else 0.0
     constant = (one.importance * (t - best) ** 2).mean(axis=1)
     error = 1e-9 if one.family.unit_norm else SIGMAS * constant.std() / len(x) ** 0.5
     assert row["loss"] / row["loss_ratio"] == pytest.approx(constant.mean(), abs=error)
