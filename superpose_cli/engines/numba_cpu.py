@@ -5,13 +5,9 @@ kernels' flat arrays and back.
 """
 
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any
 
 import llvmlite.binding
-import numba
 import numpy as np
 
 from superpose_cli.engines import compiled_sampling
@@ -20,6 +16,7 @@ from superpose_cli.engines.numba_evaluation import Sums, measure
 from superpose_cli.engines.numba_kernels import Rows, Spec, Weights
 from superpose_cli.engines.numba_training import OPTIMIZERS, Training, train
 from superpose_cli.engines.tables import finite_tables, unit_norm_rows
+from superpose_cli.engines.threads import on_threads
 from superpose_cli.engines.tiles import LANES
 from superpose_cli.experiment.config import Activation, DataKind, Objective, Optimizer, Reduction, Target
 from superpose_cli.experiment.instances import Family, InstanceBatch
@@ -32,8 +29,6 @@ CACHE_BYTES = 768 << 10
 """Panels of one block take at most about this: a core's second-level cache, less what the weights need."""
 SMALL_CACHE_BYTES = 24 << 10
 """Where the panels of 512 rows or more fit in this, they live in the first-level cache."""
-RANGES = 4
-"""Ranges of instances that each thread gets, one after the other."""
 UNIT_NORM_BYTES = 48
 """Bytes that drawing one value of a unit-norm row takes in NumPy at most: words and their temporaries."""
 TABLE_CHUNK = 4096
@@ -103,7 +98,7 @@ class NumbaEngine:
         )
         spec = _spec(family, n_rows, table_rows=family.n_rows, in_order=not family.n_batch)
         rows = _rows(batch, Stream.data, Stream.sets, batch.generator_key, _fixed_tables(batch))
-        _on_threads(train, len(batch), spec, rows, training)
+        on_threads(train, len(batch), spec, rows, training)
         has_second = family.optimizer is not Optimizer.sgd
         absent: dict[str, Any] = dict.fromkeys(PARAMETERS)
         return State(
@@ -137,7 +132,7 @@ class NumbaEngine:
     ) -> None:
         """Add rows to the sums: those of the tables, or else the first evaluation rows."""
         family = batch.family
-        _on_threads(
+        on_threads(
             measure,
             len(batch),
             _spec(family, n_rows, table_rows=0 if tables is None else n_rows, in_order=True),
@@ -148,17 +143,6 @@ class NumbaEngine:
             (batch.hidden_l1 / n_rows).astype(np.float32),
             sums,
         )
-
-
-def _on_threads(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
-    """Run the kernel over instances 0 .. count - 1, a few ranges a thread so that all end together."""
-    threads = min(numba.get_num_threads(), count)
-    edges = (
-        np.linspace(0, count, min(count, 1 if threads == 1 else RANGES * threads) + 1).astype(int).tolist()
-    )
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(kernel, *span, *arguments) for span in pairwise(edges)]:
-            done.result()
 
 
 def block_rows(n: int, m: int, n_batch: int) -> int:

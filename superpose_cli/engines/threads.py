@@ -1,0 +1,26 @@
+"""Compiled kernels over ranges of instances, on Python threads.
+
+The kernels release the interpreter's lock. numba's own parallel loops compiled everything several times, and
+hoisted scratch arrays out of a loop so that threads shared them.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numba
+import numpy as np
+
+RANGES = 4
+"""Ranges of instances that each thread gets, one after the other, so that all end together."""
+
+
+def on_threads(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
+    """Call `kernel(begin, end, *arguments)` on ranges that cover 0 .. count - 1; which ones changes no bit."""
+    threads = min(numba.get_num_threads(), count)
+    ranges = min(count, 1 if threads == 1 else RANGES * threads)
+    edges = np.linspace(0, count, ranges + 1).astype(int).tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(kernel, *span, *arguments) for span in pairwise(edges)]:
+            done.result()
