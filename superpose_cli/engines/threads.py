@@ -17,7 +17,7 @@ RANGES = 4
 
 
 def on_threads(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
-    """Call `kernel(begin, end, *arguments)` on ranges that cover 0 .. count - 1; which ones changes no bit."""
+    """Call `kernel(begin, end, *arguments)` on ranges that cover 0 .. count - 1; no bit depends on them."""
     threads = min(numba.get_num_threads(), count)
     ranges = min(count, 1 if threads == 1 else RANGES * threads)
     edges = np.linspace(0, count, ranges + 1).astype(int).tolist()
