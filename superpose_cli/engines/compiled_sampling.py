@@ -1,8 +1,9 @@
 """The draws of `toy_model/sampling.py` compiled for the CPU: the same bits, many times faster.
 
 The pieces work on a block of 128 rows of one column, contiguous, which is what one turn of 32 Philox counters
-gives; a fused kernel can call them on its own scratch. Philox and the logarithm are the very functions of
-`toy_model`, compiled on scalars; LLVM turns the loops over a block into vector instructions. No fastmath.
+gives; a fused kernel can call them on its own scratch. Words are made by `philox_lanes`, in one pass with the
+values in the usual case; the logarithm is the very function of `toy_model`, compiled on scalars; LLVM turns
+the loops over a block into vector instructions. No fastmath.
 """
 
 from typing import NamedTuple
@@ -11,9 +12,10 @@ import numba
 import numpy as np
 
 from superpose_cli.engines.compiling import compiled, piece
-from superpose_cli.toy_model import fixed_log, philox, sampling
+from superpose_cli.engines.philox_lanes import uniform_of_block, words_of_block
+from superpose_cli.toy_model import fixed_log, sampling
 from superpose_cli.toy_model.fixed_log import ARGUMENT_BITS, FRACTION_BITS
-from superpose_cli.toy_model.philox import BLOCK_ROWS, COUNTERS, MASK
+from superpose_cli.toy_model.philox import BLOCK_ROWS
 from superpose_cli.toy_model.sampling import ALWAYS, F32, F64, NEVER, U64, Law
 
 INDEPENDENT, CORRELATED, ANTICORRELATED, EXACTLY_K = range(4)
@@ -31,21 +33,13 @@ TASK_ROWS = 1024
 """Rows of one instance that a thread takes at a time."""
 
 
-philox4x32 = piece()(philox.philox4x32)
 log2_mantissa = piece()(fixed_log.log2_mantissa)
 
 
 @piece()
 def fill_words(words, key, stream, step, block, column):
     """The 128 words (uint32) of row block `block` of a column under a uint64 key."""
-    low, high = np.int64(key & np.uint64(MASK)), np.int64(key >> np.uint64(32))
-    for j in range(COUNTERS):
-        counter = np.int64(COUNTERS * block + j)
-        a, b, c, d = philox4x32(stream, step, counter, column, low, high)
-        words[j] = a
-        words[COUNTERS + j] = b
-        words[2 * COUNTERS + j] = c
-        words[3 * COUNTERS + j] = d
+    words_of_block(words, key, stream, step, block, column)
 
 
 @piece()
@@ -107,33 +101,18 @@ def keep_chosen(x, words, chosen, k, left):
 
 
 @piece()
-def fill_uniform(x, key, stream, step, block, column, last, scale):
-    """`fill_words`, `fill_values` and `keep_at_most` in one pass for unsigned uniform values, the usual case:
-    words stay in registers."""
-    low, high = np.int64(key & np.uint64(MASK)), np.int64(key >> np.uint64(32))
-    bound, off = np.uint32(last), np.float32(0)
-    for j in range(COUNTERS):
-        counter = np.int64(COUNTERS * block + j)
-        words = philox4x32(stream, step, counter, column, low, high)
-        a, b, c, d = np.uint32(words[0]), np.uint32(words[1]), np.uint32(words[2]), np.uint32(words[3])
-        x[j] = np.float32(a) * scale if a <= bound else off
-        x[COUNTERS + j] = np.float32(b) * scale if b <= bound else off
-        x[2 * COUNTERS + j] = np.float32(c) * scale if c <= bound else off
-        x[3 * COUNTERS + j] = np.float32(d) * scale if d <= bound else off
-
-
-@piece()
 def fill_independent(x, row, draw, key, block, last, scale, top, words):
     """A row block of one instance, feature-major: 128 columns of x (n, ...) from column `row`; `last`,
     `scale` and `top` are the instance's rows of `sampling.Bounds`. Scratch: words, uint32 (128,)."""
-    for i in range(len(x)):
+    n, stride = x.shape
+    if draw.value == UNIFORM and not draw.signed:
+        uniform_of_block(x, row, stride, n, key, draw.stream, draw.step, block, last, scale)
+        return
+    for i in range(n):
         column = x[i, row : row + BLOCK_ROWS]
-        if draw.value == UNIFORM and not draw.signed:
-            fill_uniform(column, key, draw.stream, draw.step, block, i, last[i], scale[i])
-        else:
-            fill_words(words, key, draw.stream, draw.step, block, i)
-            fill_values(column, words, draw.value, draw.signed, scale[i], top[i])
-            keep_at_most(column, words, last[i])
+        fill_words(words, key, draw.stream, draw.step, block, i)
+        fill_values(column, words, draw.value, draw.signed, scale[i], top[i])
+        keep_at_most(column, words, last[i])
 
 
 @piece()

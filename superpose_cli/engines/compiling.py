@@ -24,9 +24,12 @@ PACKAGE = Path(__file__).parent.parent
 SOURCES = (
     "engines/compiled_sampling.py",
     "engines/compiling.py",
+    "engines/lanes.py",
     "engines/numba_evaluation.py",
     "engines/numba_kernels.py",
+    "engines/numba_population.py",
     "engines/numba_training.py",
+    "engines/philox_lanes.py",
     "engines/tiles.py",
     "toy_model/fixed_log.py",
     "toy_model/optim.py",

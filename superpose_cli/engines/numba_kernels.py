@@ -15,7 +15,8 @@ import numpy as np
 
 from superpose_cli.engines.compiled_sampling import Draw, fill_panel, fill_words
 from superpose_cli.engines.compiling import piece
-from superpose_cli.engines.tiles import LANES, combine, correlate
+from superpose_cli.engines.lanes import LANES
+from superpose_cli.engines.tiles import combine, correlate
 from superpose_cli.toy_model.philox import BLOCK_ROWS
 from superpose_cli.toy_model.sampling import Bounds
 

@@ -15,47 +15,20 @@ is fixed by the tile, so bits depend on the shapes and the instruction set alone
 from itertools import product
 from typing import Any
 
-import llvmlite.binding
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from superpose_cli.engines.compiling import piece
+from superpose_cli.engines.lanes import FLOATS, LANES, WIDE, ZERO, data, fma, load, splat
 
-_features = llvmlite.binding.get_host_cpu_features()
-WIDE = bool(_features.get("avx512f"))
-LANES = 16 if WIDE else 8
-"""float32 numbers in a vector."""
 COMBINE_TILES = (
     ((12, 2), (8, 2), (4, 4), (2, 4), (1, 4)) if WIDE else ((6, 2), (4, 2), (3, 2), (2, 4), (1, 4))
 )
 """Outputs and vectors of batch rows of the `combine` tiles: as many sums as the 32 (AVX2: 16) registers hold,
 and more outputs than vectors: a panel comes from the second-level cache, the coefficients from the first. The
 width of a panel is a multiple of 4 vectors."""
-_FLOAT = ir.FloatType()
-_VECTOR = ir.VectorType(_FLOAT, LANES)
-
-
-def _data(context: Any, builder: Any, kind: types.Array, value: ir.Value) -> ir.Value:
-    return context.make_array(kind)(context, builder, value).data
-
-
-def _load(builder: Any, base: ir.Value, index: ir.Value) -> ir.Value:
-    pointer = builder.bitcast(builder.gep(base, [index]), _VECTOR.as_pointer())
-    return builder.load(pointer, align=4)
-
-
-def _splat(builder: Any, scalar: ir.Value) -> ir.Value:
-    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    return builder.shuffle_vector(one, ir.Constant(_VECTOR, ir.Undefined), mask)
-
-
-def _fma(builder: Any, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
-    return builder.call(function, [a, b, c])
 
 
 def _combine_tile(outputs: int, vectors: int) -> Any:
@@ -71,31 +44,31 @@ def _combine_tile(outputs: int, vectors: int) -> Any:
 
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> ir.Value:
             out, at, stride, panel, start, panel_stride, coefficient, first, next_k, next_i, count = args
-            out = _data(context, builder, sig.args[0], out)
-            panel = _data(context, builder, sig.args[3], panel)
-            coefficient = _data(context, builder, sig.args[6], coefficient)
+            out = data(context, builder, sig.args[0], out)
+            panel = data(context, builder, sig.args[3], panel)
+            coefficient = data(context, builder, sig.args[6], coefficient)
             intp = count.type
-            sums = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(vectors)] for _ in range(outputs)]
+            sums = [[cgutils.alloca_once(builder, FLOATS) for _ in range(vectors)] for _ in range(outputs)]
             for row in sums:
                 for slot in row:
-                    builder.store(ir.Constant(_VECTOR, [0.0] * LANES), slot)
+                    builder.store(ZERO, slot)
             with cgutils.for_range(builder, count) as loop:
                 base = builder.add(start, builder.mul(loop.index, panel_stride))
                 inputs = [
-                    _load(builder, panel, builder.add(base, ir.Constant(intp, v * LANES)))
+                    load(builder, panel, builder.add(base, ir.Constant(intp, v * LANES)))
                     for v in range(vectors)
                 ]
                 from_here = builder.add(first, builder.mul(loop.index, next_i))
                 for k, row in enumerate(sums):
                     index = builder.add(from_here, builder.mul(next_k, ir.Constant(intp, k)))
-                    factor = _splat(builder, builder.load(builder.gep(coefficient, [index])))
+                    factor = splat(builder, builder.load(builder.gep(coefficient, [index])))
                     for slot, vector in zip(row, inputs, strict=True):
-                        builder.store(_fma(builder, factor, vector, builder.load(slot)), slot)
+                        builder.store(fma(builder, factor, vector, builder.load(slot)), slot)
             for k, row in enumerate(sums):
                 base = builder.add(at, builder.mul(stride, ir.Constant(intp, k)))
                 for v, slot in enumerate(row):
                     index = builder.add(base, ir.Constant(intp, v * LANES))
-                    pointer = builder.bitcast(builder.gep(out, [index]), _VECTOR.as_pointer())
+                    pointer = builder.bitcast(builder.gep(out, [index]), FLOATS.as_pointer())
                     builder.store(builder.load(slot), pointer, align=4)
             return context.get_dummy_value()
 
@@ -140,13 +113,13 @@ def _correlate_tile(size_a: int, size_b: int) -> Any:
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> ir.Value:
             out, at, stride, a, start_a, b, start_b, width, c, d, vectors, second = args
             out, a, b, c, d = (
-                _data(context, builder, sig.args[position], value)
+                data(context, builder, sig.args[position], value)
                 for position, value in ((0, out), (3, a), (5, b), (8, c), (9, d))
             )
             intp = at.type
-            sums = [cgutils.alloca_once(builder, _VECTOR) for _ in range(size_a * size_b)]
+            sums = [cgutils.alloca_once(builder, FLOATS) for _ in range(size_a * size_b)]
             for slot in sums:
-                builder.store(ir.Constant(_VECTOR, [0.0] * LANES), slot)
+                builder.store(ZERO, slot)
 
             def add_products(left: ir.Value, right: ir.Value, count: ir.Value) -> None:
                 with cgutils.for_range(builder, count) as loop:
@@ -154,12 +127,12 @@ def _correlate_tile(size_a: int, size_b: int) -> Any:
 
                     def row(base: ir.Value, start: ir.Value, number: int) -> ir.Value:
                         index = builder.add(start, builder.mul(width, ir.Constant(intp, number)))
-                        return _load(builder, base, builder.add(index, offset))
+                        return load(builder, base, builder.add(index, offset))
 
                     lefts = [row(left, start_a, i) for i in range(size_a)]
                     rights = [row(right, start_b, k) for k in range(size_b)]
                     for slot, (x, y) in zip(sums, product(lefts, rights), strict=True):
-                        builder.store(_fma(builder, x, y, builder.load(slot)), slot)
+                        builder.store(fma(builder, x, y, builder.load(slot)), slot)
 
             add_products(a, b, vectors)
             add_products(c, d, second)
