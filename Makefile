@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup figures test test-slow test-gpu check format lint type layers wheel clean
+.PHONY: help setup figures bench test test-slow test-gpu check format lint type layers wheel clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -39,6 +39,9 @@ figures: $(INSTALLED) ## run the sweeps of two of the paper's figures and draw t
 	done; \
 	echo; echo "Tables (Parquet) and figures:"; \
 	for run in $$runs; do echo "  $$run"; ls "$$run"/figures/*.png | sed 's/^/    /'; done
+
+bench: $(INSTALLED) ## time the engines on this machine, into docs/bench/ (two minutes)
+	$(BIN)/superpose bench --scale --out docs/bench
 
 test: $(INSTALLED) ## run the tests
 	$(PYTEST) --quiet --numprocesses auto --maxprocesses 8

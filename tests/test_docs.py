@@ -68,7 +68,7 @@ def test_a_looking_command_parses(command: str, newcomer: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("command", ["train", "sweep", "plan", "plot", "show", "list"])
+@pytest.mark.parametrize("command", ["train", "sweep", "plan", "plot", "show", "list", "bench"])
 def test_every_command_is_documented(command: str) -> None:
     assert f"`superpose {command} " in README
 

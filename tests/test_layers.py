@@ -16,6 +16,7 @@ ORDER = (
     "toy_model",
     "experiment",
     "engines",
+    "benchmark",
     "results",
     "plots",
     "planning",
@@ -30,12 +31,13 @@ SEES = {"toy_model": {"errors"}, "plots": {"errors", "toy_model", "results"}}
 
 OUTSIDE = {
     "hydra": ("experiment/_hydra.py",),
+    "jax": ("benchmark/jax_loop.py",),
     "matplotlib": ("plots/",),
     "numba": ("engines/",),
     "omegaconf": ("experiment/_hydra.py",),
     "pyarrow": ("results/",),
     "rich": ("cli/",),
-    "torch": ("engines/", "pipeline.py"),
+    "torch": ("benchmark/", "engines/", "pipeline.py"),
     "typer": ("cli/",),
 }
 """Packages that only these modules import."""

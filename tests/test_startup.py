@@ -27,5 +27,5 @@ def test_help_loads_nothing_heavy_and_names_every_command() -> None:
     )
     help_text, _, loaded = text.partition("loaded:")
     assert not set(HEAVY) & set(loaded.split())
-    for command in ("train", "sweep", "plan", "plot", "show", "list"):
+    for command in ("train", "sweep", "plan", "plot", "show", "list", "bench"):
         assert f"\n  {command} " in help_text

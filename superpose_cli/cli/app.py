@@ -12,8 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from superpose_cli import __version__
+from superpose_cli.cli import bench, plan, plot, show, sweep, train
 from superpose_cli.cli import list as list_command
-from superpose_cli.cli import plan, plot, show, sweep, train
 from superpose_cli.errors import ConfigError, RunError, SuperposeError
 
 
@@ -62,6 +62,7 @@ app.command("plan", rich_help_panel="Train")(plan.plan)
 app.command("plot", rich_help_panel="Look")(plot.plot)
 app.command("show", rich_help_panel="Look")(show.show)
 app.command("list", rich_help_panel="Look")(list_command.list_what_there_is)
+app.command("bench", rich_help_panel="Look")(bench.bench)
 
 
 @app.callback()

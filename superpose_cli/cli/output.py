@@ -16,7 +16,12 @@ INTERRUPTED = 130
 
 def print_json(value: Any) -> None:
     """One JSON value on stdout; numbers that JSON lacks (NaN, infinity) become null."""
-    typer.echo(json.dumps(_plain(value), indent=1, ensure_ascii=False))
+    typer.echo(in_json(value))
+
+
+def in_json(value: Any) -> str:
+    """One JSON value as text; numbers that JSON lacks (NaN, infinity) become null."""
+    return json.dumps(_plain(value), indent=1, ensure_ascii=False)
 
 
 def finish(result: "RunResult", *, json_: bool, quiet: bool) -> None:
