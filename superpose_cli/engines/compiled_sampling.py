@@ -12,7 +12,7 @@ import numba
 import numpy as np
 
 from superpose_cli.engines.compiling import compiled, piece
-from superpose_cli.engines.philox_lanes import uniform_of_block, words_of_block
+from superpose_cli.engines.philox_lanes import uniform_of_panel, words_of_block
 from superpose_cli.toy_model import fixed_log, sampling
 from superpose_cli.toy_model.fixed_log import ARGUMENT_BITS, FRACTION_BITS
 from superpose_cli.toy_model.philox import BLOCK_ROWS
@@ -104,11 +104,7 @@ def keep_chosen(x, words, chosen, k, left):
 def fill_independent(x, row, draw, key, block, last, scale, top, words):
     """A row block of one instance, feature-major: 128 columns of x (n, ...) from column `row`; `last`,
     `scale` and `top` are the instance's rows of `sampling.Bounds`. Scratch: words, uint32 (128,)."""
-    n, stride = x.shape
-    if draw.value == UNIFORM and not draw.signed:
-        uniform_of_block(x, row, stride, n, key, draw.stream, draw.step, block, last, scale)
-        return
-    for i in range(n):
+    for i in range(len(x)):
         column = x[i, row : row + BLOCK_ROWS]
         fill_words(words, key, draw.stream, draw.step, block, i)
         fill_values(column, words, draw.value, draw.signed, scale[i], top[i])
@@ -169,6 +165,12 @@ def transpose_into(rows, x):
 
 
 @piece()
+def is_plain(draw):
+    """Whether words and values are made in one pass: unsigned uniform draws of independent features."""
+    return draw.kind == INDEPENDENT and draw.value == UNIFORM and not draw.signed
+
+
+@piece()
 def fill_panel(x, draw, key, first_block, bounds, i, words, own, chosen):
     """Instance i's draw from row block `first_block` on, into x (n, a multiple of 128), feature-major.
 
@@ -178,6 +180,10 @@ def fill_panel(x, draw, key, first_block, bounds, i, words, own, chosen):
     last, scale, top = bounds.last[i], bounds.scale[i], bounds.top[i]
     set_scale, set_top, last_coin = bounds.set_scale[i, 0], bounds.set_top, bounds.last_coin[i]
     word, shared, coins = words[0], words[1], words[2]
+    if is_plain(draw):
+        n, rows = x.shape
+        uniform_of_panel(x, rows, n, key, draw.stream, draw.step, first_block, last, scale)
+        return
     for row in range(0, x.shape[1], BLOCK_ROWS):
         block = first_block + row // BLOCK_ROWS
         if draw.kind == EXACTLY_K:

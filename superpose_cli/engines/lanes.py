@@ -7,9 +7,12 @@ not of correctness.
 from typing import Any
 
 import llvmlite.binding
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+
+from superpose_cli.engines.compiling import piece
 
 _features = llvmlite.binding.get_host_cpu_features()
 WIDE = bool(_features.get("avx512f"))
@@ -20,8 +23,16 @@ FLOATS = ir.VectorType(FLOAT, LANES)
 ZERO = ir.Constant(FLOATS, [0.0] * LANES)
 
 
-def data(context: Any, builder: Any, kind: types.Array, value: ir.Value) -> ir.Value:
-    """The pointer to an array's first element."""
+@piece()
+def address(array):
+    """Where an array starts, as int64: a sum of an unsigned and a signed number is a float for numba."""
+    return np.int64(array.ctypes.data)
+
+
+def data(context: Any, builder: Any, kind: Any, value: ir.Value, element: ir.Type = FLOAT) -> ir.Value:
+    """The pointer to an array's first element; `value` may also be an address of `element`s."""
+    if isinstance(kind, types.Integer):
+        return builder.inttoptr(value, element.as_pointer())
     return context.make_array(kind)(context, builder, value).data
 
 
@@ -49,3 +60,31 @@ def fma(builder: Any, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
     kind = ir.FunctionType(FLOATS, [FLOATS] * 3)
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
     return builder.call(function, [a, b, c])
+
+
+def lane_sums(builder: Any, vectors: list[ir.Value]) -> ir.Value:
+    """A vector whose lane s is the sum over the lanes of vectors[s], by a tree: 3 instructions a vector.
+
+    There are 1, 2, 4, ... of them, at most LANES.
+    """
+    width = LANES
+    while len(vectors) > 1:
+        vectors = [_merged(builder, a, b, width) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+        width //= 2
+    (merged,) = vectors
+    while width > 1:
+        # Merged with itself the second half repeats the first, and sum number s ends in lane s.
+        merged, width = _merged(builder, merged, merged, width), width // 2
+    return merged
+
+
+def _merged(builder: Any, a: ir.Value, b: ir.Value, width: int) -> ir.Value:
+    """Two vectors whose runs of `width` lanes hold parts of a sum each, as one with runs half as long."""
+    lanes = [lane for run in range(0, LANES, width) for lane in range(run, run + width // 2)]
+    index = ir.VectorType(ir.IntType(32), LANES)
+    low = [*lanes, *(lane + LANES for lane in lanes)]
+    halves = [
+        builder.shuffle_vector(a, b, ir.Constant(index, [lane + shift for lane in low]))
+        for shift in (0, width // 2)
+    ]
+    return builder.fadd(*halves)

@@ -15,7 +15,8 @@ from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, init
 from superpose_cli.engines.lanes import LANES
 from superpose_cli.engines.numba_evaluation import Sums, measure
 from superpose_cli.engines.numba_kernels import Rows, Spec, Weights
-from superpose_cli.engines.numba_training import OPTIMIZERS, Training, train
+from superpose_cli.engines.numba_training import Training, train
+from superpose_cli.engines.numba_updates import OPTIMIZERS
 from superpose_cli.engines.tables import finite_tables, unit_norm_rows
 from superpose_cli.engines.threads import on_threads
 from superpose_cli.experiment.config import Activation, DataKind, Objective, Optimizer, Reduction, Target

@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from superpose_cli.engines.compiled_sampling import is_plain
 from superpose_cli.engines.compiling import compiled, piece
+from superpose_cli.engines.narrow_tiles import fold
 from superpose_cli.engines.numba_kernels import (
     SUMS,
     Weights,
@@ -16,10 +18,15 @@ from superpose_cli.engines.numba_kernels import (
     new_slopes,
     of_instance,
 )
-from superpose_cli.toy_model.optim import Coefficients
-
-ADAM, ADAMW, SGD = range(3)
-OPTIMIZERS = {"adam": ADAM, "adamw": ADAMW, "sgd": SGD}
+from superpose_cli.engines.numba_narrow import (
+    add_narrow,
+    draw_narrow,
+    fits,
+    narrow_slopes,
+    new_lane_scratch,
+    new_narrow,
+)
+from superpose_cli.engines.numba_updates import Hyper, coefficients_of, debias, is_finite_at, place, update_at
 
 
 class Training(NamedTuple):
@@ -48,43 +55,24 @@ class Training(NamedTuple):
 
 
 @piece()
-def coefficients(t, i, at):
-    """`toy_model.optim.Hyper.at` of instance i at step start + at: in float64, then rounded to float32.
-
-    1 - beta2 and 1 - beta2^t would lose their digits if they were taken of rounded numbers.
-    """
-    beta1, beta2, power = t.beta1[i], t.beta2[i], t.start + at + 1
-    rate = t.learning_rate[i] * t.factors[at]
-    decay = t.weight_decay[i]
-    return Coefficients(
-        np.float32(rate),
-        np.float32(1 - rate * decay if t.optimizer == ADAMW else decay),
-        np.float32(t.momentum[i]),
-        np.float32(beta1),
-        np.float32(1 - beta1),
-        np.float32(beta2),
-        np.float32(1 - beta2),
-        np.float32(rate / (1 - beta1**power)),
-        np.float32(np.sqrt(1 - beta2**power)),
-        np.float32(t.eps[i]),
+def hyper_of(t, i):
+    """The hyper-parameters of instance i."""
+    return Hyper(
+        t.optimizer, t.learning_rate[i], t.weight_decay[i], t.momentum[i], t.beta1[i], t.beta2[i], t.eps[i]
     )
+
+
+@piece(_nrt=False, forceinline=True)
+def coefficients(t, i, at):
+    """`toy_model.optim.Hyper.at` of instance i at step start + at, in float32."""
+    hyper = hyper_of(t, i)
+    return coefficients_of(hyper, t.factors[at], debias(hyper, t.start + at + 1))
 
 
 @piece()
 def update(weight, slope, first, second, c, optimizer):
     """`toy_model.optim.update` for one parameter of one instance, flat, in float32."""
-    if optimizer == SGD:
-        for j in range(len(weight)):
-            first[j] = c.momentum * first[j] + (slope[j] + c.decay * weight[j])
-            weight[j] -= c.rate * first[j]
-        return
-    shrink, decay = (c.decay, np.float32(0)) if optimizer == ADAMW else (np.float32(1), c.decay)
-    for j in range(len(weight)):
-        old = weight[j] * shrink
-        g = slope[j] + decay * old
-        first[j] = c.beta1 * first[j] + c.rest1 * g
-        second[j] = c.beta2 * second[j] + c.rest2 * g * g
-        weight[j] = old - c.step_size * first[j] / (np.sqrt(second[j]) / c.correction + c.eps)
+    update_at(place(weight, slope, first, second), c, optimizer)
 
 
 @piece(fastmath=SUMS)
@@ -97,23 +85,65 @@ def is_finite(values):
 
 
 @piece()
-def train_one(i, s, slopes, spec, rows, t):
-    """All updates of instance i, on the scratch `s` and `slopes`."""
+def new_debiased(t):
+    """Room for what `debias` gives at each step, and the two betas that it was computed for."""
+    return np.empty((len(t.factors), 2)), np.full(2, np.nan)
+
+
+@piece(inline="always")
+def refresh(debiased, betas, hyper, start):
+    """Compute `debias` of all steps, if the betas are not those of the instance before."""
+    if betas[0] != hyper.beta1 or betas[1] != hyper.beta2:
+        betas[0], betas[1] = hyper.beta1, hyper.beta2
+        for at in range(len(debiased)):
+            debiased[at, 0], debiased[at, 1] = debias(hyper, start + at + 1)
+
+
+@piece(inline="always")
+def add_wide(s, slopes, spec, rows, i, step, w, scale, l1):
+    """The gradient of a step by panels."""
+    clear(slopes)
+    for row in range(0, spec.n_batch, spec.rows):
+        fill_x(s, spec, rows, i, step, row)
+        forward(s, spec, w)
+        backward(s, spec, min(spec.rows, spec.n_batch - row), w, scale, l1, slopes)
+
+
+@piece(inline="always")
+def train_one(i, s, slopes, lanes, spec, rows, t, debiased, betas):
+    """All updates of instance i, on the scratch of a thread.
+
+    Nothing is taken out of an array of arrays inside the loop unless the model is wide: see `numba_updates`.
+    """
     w, first, second = of_instance(t.weights, i), of_instance(t.first, i), of_instance(t.second, i)
-    scale, l1 = t.scales[i], t.l1[i]
-    for at in range(len(t.factors)):
-        clear(slopes)
-        for row in range(0, spec.n_batch, spec.rows):
-            fill_x(s, spec, rows, i, t.start + at, row)
-            forward(s, spec, w)
-            backward(s, spec, min(spec.rows, spec.n_batch - row), w, scale, l1, slopes)
-        c = coefficients(t, i, at)
-        update(w.W, slopes.W, first.W, second.W, c, t.optimizer)
-        update(w.W_dec, slopes.W_dec, first.W_dec, second.W_dec, c, t.optimizer)
-        update(w.b, slopes.b, first.b, second.b, c, t.optimizer)
-        update(w.b_hidden, slopes.b_hidden, first.b_hidden, second.b_hidden, c, t.optimizer)
-        if t.failed[i] < 0 and not is_finite(w.W):
-            t.failed[i] = t.start + at
+    W = place(w.W, slopes.W, first.W, second.W)
+    W_dec = place(w.W_dec, slopes.W_dec, first.W_dec, second.W_dec)
+    b = place(w.b, slopes.b, first.b, second.b)
+    b_hidden = place(w.b_hidden, slopes.b_hidden, first.b_hidden, second.b_hidden)
+    scale, l1, start, failed, factors = t.scales[i], t.l1[i], t.start, t.failed[i], t.factors
+    hyper = hyper_of(t, i)
+    refresh(debiased, betas, hyper, start)
+    is_narrow, is_drawn = fits(spec), spec.n_rows == 0 and is_plain(rows.draw)
+    narrow = new_narrow(s, lanes, spec, rows, i, w, scale, l1)
+    for at in range(len(factors)):
+        if is_narrow:
+            for row in range(0, spec.n_batch, spec.rows):
+                if is_drawn:
+                    draw_narrow(narrow, spec, start + at, row)
+                else:
+                    fill_x(s, spec, rows, i, start + at, row)
+                add_narrow(narrow, spec, row)
+            fold(narrow.folded, narrow.sums.W, narrow.count)
+        else:
+            add_wide(s, slopes, spec, rows, i, start + at, w, scale, l1)
+        c = coefficients_of(hyper, factors[at], (debiased[at, 0], debiased[at, 1]))
+        update_at(W, c, hyper.optimizer)
+        update_at(W_dec, c, hyper.optimizer)
+        update_at(b, c, hyper.optimizer)
+        update_at(b_hidden, c, hyper.optimizer)
+        if failed < 0 and not is_finite_at(W.weight, W.count):
+            failed = start + at
+    t.failed[i] = failed
 
 
 @compiled(nogil=True)
@@ -122,6 +152,8 @@ def train(begin, end, spec, rows, t):
 
     Python threads call this on disjoint ranges: numba's own parallel loops would compile it several times.
     """
-    s, slopes = new_scratch(spec), new_slopes(t.weights)
+    s, lanes = new_scratch(spec), new_lane_scratch(spec)
+    slopes = narrow_slopes(lanes, spec) if fits(spec) else new_slopes(t.weights)
+    debiased, betas = new_debiased(t)
     for i in range(begin, end):
-        train_one(i, s, slopes, spec, rows, t)
+        train_one(i, s, slopes, lanes, spec, rows, t, debiased, betas)

@@ -18,7 +18,15 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from superpose_cli.engines.lanes import FLOATS, LANES, WIDE, ZERO, data, splat, store
-from superpose_cli.toy_model.philox import COUNTERS, MASK, MULTIPLIER_0, MULTIPLIER_1, WEYL_0, WEYL_1
+from superpose_cli.toy_model.philox import (
+    BLOCK_ROWS,
+    COUNTERS,
+    MASK,
+    MULTIPLIER_0,
+    MULTIPLIER_1,
+    WEYL_0,
+    WEYL_1,
+)
 
 ROUNDS = 7
 PAIRS = 2 if WIDE else 1
@@ -198,17 +206,17 @@ def words_of_block(typing: Any, words, key, stream, step, block, column):
 
 
 @intrinsic
-def uniform_of_block(typing: Any, x, at, stride, columns, key, stream, step, block, last, scale):
-    """Write row block `block` of unsigned uniform draws: 128 values of each column from x[at] on, `stride`
-    apart; word * scale[column] where the word is at most last[column] (int64), else 0."""
-    signature = types.void(x, *[types.int64] * 3, types.uint64, *[types.int64] * 3, last, scale)
+def uniform_of_panel(typing: Any, x, rows, columns, key, stream, step, block, last, scale):
+    """Write unsigned uniform draws into a panel x (columns, rows) from row block `block` on; rows % 128 == 0.
+
+    word * scale[column] where the word is at most last[column] (int64), else 0. The arrays may be addresses.
+    """
+    signature = types.void(x, *[types.int64] * 2, types.uint64, *[types.int64] * 3, last, scale)
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> ir.Value:
-        x, at, stride, columns, key, stream, step, block, last, scale = args
-        x, last, scale = (
-            data(context, builder, sig.args[position], value)
-            for position, value in ((0, x), (8, last), (9, scale))
-        )
+        x, rows, columns, key, stream, step, block, last, scale = args
+        x, scale = data(context, builder, sig.args[0], x), data(context, builder, sig.args[8], scale)
+        last = data(context, builder, sig.args[7], last, _INT)
         schedule = _key_schedule(builder, key, stream, step)
 
         def body(first: ir.Value, parts: list[_Common]) -> None:
@@ -217,7 +225,7 @@ def uniform_of_block(typing: Any, x, at, stride, columns, key, stream, step, blo
                 bound = builder.trunc(builder.load(builder.gep(last, [column])), ir.IntType(32))
                 bound = splat(builder, bound, _WORDS)
                 factor = splat(builder, builder.load(builder.gep(scale, [column])))
-                base = builder.add(builder.add(at, first), builder.mul(column, stride))
+                base = builder.add(first, builder.mul(column, rows))
                 for pair, vectors in enumerate(_words(builder, schedule, parts, column)):
                     for number, word in enumerate(vectors):
                         value = builder.fmul(builder.uitofp(word, FLOATS), factor)
@@ -225,7 +233,14 @@ def uniform_of_block(typing: Any, x, at, stride, columns, key, stream, step, blo
                         row = ir.Constant(_INT, COUNTERS * number + LANES * pair)
                         store(builder, value, x, builder.add(base, row))
 
-        _for_counters(builder, schedule, block, body)
+        block_rows = ir.Constant(_INT, BLOCK_ROWS)
+        with cgutils.for_range(builder, builder.sdiv(rows, block_rows)) as loop:
+            start = builder.mul(loop.index, block_rows)
+
+            def in_panel(first: ir.Value, parts: list[_Common]) -> None:
+                body(builder.add(start, first), parts)
+
+            _for_counters(builder, schedule, builder.add(block, loop.index), in_panel)
         return context.get_dummy_value()
 
     return signature, emit

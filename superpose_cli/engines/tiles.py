@@ -21,7 +21,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from superpose_cli.engines.compiling import piece
-from superpose_cli.engines.lanes import FLOATS, LANES, WIDE, ZERO, data, fma, load, splat
+from superpose_cli.engines.lanes import FLOATS, LANES, WIDE, ZERO, data, fma, lane_sums, load, splat
 
 COMBINE_TILES = (
     ((12, 2), (8, 2), (4, 4), (2, 4), (1, 4)) if WIDE else ((6, 2), (4, 2), (3, 2), (2, 4), (1, 4))
@@ -77,32 +77,6 @@ def _combine_tile(outputs: int, vectors: int) -> Any:
     return tile
 
 
-def _merge(builder: Any, a: ir.Value, b: ir.Value, width: int) -> ir.Value:
-    """Two vectors whose runs of `width` lanes hold parts of a sum each, as one with runs half as long."""
-    lanes = [lane for run in range(0, LANES, width) for lane in range(run, run + width // 2)]
-    index = ir.VectorType(ir.IntType(32), LANES)
-    low = [*lanes, *(lane + LANES for lane in lanes)]
-    halves = [
-        builder.shuffle_vector(a, b, ir.Constant(index, [lane + shift for lane in low]))
-        for shift in (0, width // 2)
-    ]
-    return builder.fadd(*halves)
-
-
-def _sums_of(builder: Any, vectors: list[ir.Value]) -> list[ir.Value]:
-    """The sum over the lanes of each of 1, 2, 4, ... vectors, by a tree: about 3 instructions a vector."""
-    count, width = len(vectors), LANES
-    while len(vectors) > 1:
-        vectors = [_merge(builder, a, b, width) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
-        width //= 2
-    (merged,) = vectors
-    while width > 1:
-        # Merged with itself the second half repeats the first, and sum number s ends in lane s.
-        merged, width = _merge(builder, merged, merged, width), width // 2
-    lane = ir.IntType(32)
-    return [builder.extract_element(merged, ir.Constant(lane, number)) for number in range(count)]
-
-
 def _correlate_tile(size_a: int, size_b: int) -> Any:
     """out[i, k] += sum over r of a[i, r] b[k, r] (+ c[i, r] d[k, r]) for size_a values of i, size_b of k."""
 
@@ -136,8 +110,9 @@ def _correlate_tile(size_a: int, size_b: int) -> Any:
 
             add_products(a, b, vectors)
             add_products(c, d, second)
-            totals = _sums_of(builder, [builder.load(slot) for slot in sums])
-            for (i, k), total in zip(product(range(size_a), range(size_b)), totals, strict=True):
+            totals = lane_sums(builder, [builder.load(slot) for slot in sums])
+            for number, (i, k) in enumerate(product(range(size_a), range(size_b))):
+                total = builder.extract_element(totals, ir.Constant(ir.IntType(32), number))
                 row = builder.add(at, builder.mul(stride, ir.Constant(intp, i)))
                 pointer = builder.gep(out, [builder.add(row, ir.Constant(intp, k))])
                 builder.store(builder.fadd(builder.load(pointer), total), pointer)

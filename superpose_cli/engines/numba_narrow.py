@@ -1,0 +1,138 @@
+"""The gradient of narrow models: `narrow_tiles` on the arrays of one thread and one instance."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from superpose_cli.engines.compiling import piece
+from superpose_cli.engines.lanes import LANES, address
+from superpose_cli.engines.narrow_tiles import MOST_HIDDEN, Limits, Parameters, narrow
+from superpose_cli.engines.numba_kernels import Weights, aligned
+from superpose_cli.engines.philox_lanes import uniform_of_panel
+from superpose_cli.toy_model.philox import BLOCK_ROWS
+
+
+class LaneScratch(NamedTuple):
+    """What a thread needs to train narrow models, besides a panel of x; empty where models are wide."""
+
+    sums: np.ndarray
+    """The running gradient, a vector of LANES for each number: W, W_dec unless tied, b, b_hidden."""
+    folded: np.ndarray
+    """The gradient in that order, with room up to a multiple of LANES."""
+    none: np.ndarray
+    """Zeros in the place of absent biases."""
+    whole: tuple[np.ndarray, np.ndarray]
+    """The `Limits` of the blocks of a step but the last."""
+    last: tuple[np.ndarray, np.ndarray]
+
+
+@piece()
+def fits(spec):
+    """Whether a model is narrow: its rows go through in one pass."""
+    return spec.m <= MOST_HIDDEN
+
+
+@piece()
+def new_limits(spec, valid):
+    """The limits of a block whose first `valid` rows count."""
+    output, hidden = aligned(spec.rows), aligned(spec.rows)
+    output[:valid] = 0 if spec.output_relu else np.nan
+    hidden[:valid] = 0 if spec.hidden_relu else np.nan
+    output[valid:] = np.inf
+    hidden[valid:] = np.inf
+    return output, hidden
+
+
+@piece()
+def new_lane_scratch(spec):
+    """Scratch for one thread."""
+    n, m = spec.n, spec.m
+    count = (n * m * (1 if spec.tied else 2) + n + m) if fits(spec) else 0
+    count = -(-count // LANES) * LANES
+    sums, none = aligned(count * LANES), aligned(max(n, m))
+    sums[:] = 0
+    none[:] = 0
+    last = (spec.n_batch - 1) % spec.rows + 1
+    return LaneScratch(sums, aligned(count), none, new_limits(spec, spec.rows), new_limits(spec, last))
+
+
+@piece()
+def narrow_slopes(lanes, spec):
+    """The gradient after `fold`, in the order of `LaneScratch.sums`."""
+    size, folded = spec.n * spec.m, lanes.folded
+    b = size if spec.tied else 2 * size
+    b_hidden = b + spec.n
+    return Weights(
+        folded[:size],
+        folded[size:b],
+        folded[b : b_hidden if spec.bias else b],
+        folded[b_hidden : b_hidden + spec.m if spec.hidden_bias else b_hidden],
+    )
+
+
+class Narrow(NamedTuple):
+    """What the loop over the steps of a narrow instance needs: addresses and numbers."""
+
+    x: int
+    key: np.uint64
+    stream: int
+    last_on: int
+    scale_on: int
+    """Of the draw: see `sampling.Bounds`."""
+    parameters: Parameters
+    sums: Parameters
+    folded: int
+    count: int
+    """Numbers of the gradient."""
+    scales: int
+    l1: np.float32
+    whole: Limits
+    last: Limits
+    bend: bool
+    """Hidden units have a ReLU or a weight."""
+
+
+@piece(inline="always")
+def new_narrow(s, lanes, spec, rows, i, w, scales, l1):
+    """Everything about instance i; the arrays must outlive the loop."""
+    W, none, sums = address(w.W), address(lanes.none), address(lanes.sums)
+    vectors = 4 * LANES
+    size = spec.n * spec.m
+    b = sums + vectors * (size if spec.tied else 2 * size)
+    return Narrow(
+        address(s.x),
+        rows.key[i],
+        rows.draw.stream,
+        address(rows.bounds.last[i]),
+        address(rows.bounds.scale[i]),
+        Parameters(
+            W,
+            W if spec.tied else address(w.W_dec),
+            address(w.b) if spec.bias else none,
+            address(w.b_hidden) if spec.hidden_bias else none,
+        ),
+        Parameters(sums, sums if spec.tied else sums + vectors * size, b, b + vectors * spec.n),
+        address(lanes.folded),
+        len(lanes.folded),
+        address(scales),
+        l1,
+        Limits(address(lanes.whole[0]), address(lanes.whole[1])),
+        Limits(address(lanes.last[0]), address(lanes.last[1])),
+        spec.hidden_relu or l1 != 0,
+    )
+
+
+@piece(inline="always")
+def draw_narrow(p, spec, step, row):
+    """Plain draws into the panel of x, from row number `row` of the step on."""
+    block = row // BLOCK_ROWS
+    uniform_of_panel(p.x, spec.rows, spec.n, p.key, p.stream, step, block, p.last_on, p.scale_on)
+
+
+@piece(inline="always")
+def add_narrow(p, spec, row):
+    """Add the gradient of the block in the panel of x, whose first row is number `row` of the step."""
+    limits = p.last if row + spec.rows >= spec.n_batch else p.whole
+    narrow(
+        spec.m, p.x, spec.rows, spec.n, p.parameters, p.sums, p.scales, p.l1, limits, p.bend, spec.absolute
+    )
