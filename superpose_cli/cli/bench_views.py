@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from rich import box
 from rich.console import Console
@@ -56,27 +57,34 @@ def _table(rows: Sequence[Timing], look: box.Box) -> Table:
     table = Table(box=look, pad_edge=page, padding=(0, 1) if page else (0, 1, 0, 0))
     baselines = [name for name in BASELINES if any(name in row.speedups for row in rows)]
     peak = any(row.peak_fraction is not None for row in rows)
-    for name in ("shape", "n, m, models", "engine"):
+    for name in ("shape: n, m, models" if page else "shape\nn, m, models", "engine"):
         table.add_column(name, no_wrap=True)
     for name in ("us", "20..80 %", *(f"x {name}" for name in baselines), *["% peak"] * peak):
         table.add_column(name, justify="right", no_wrap=True)
-    before = ""
-    for row in rows:
-        shape = f"{row.n_features}, {row.n_hidden}, {row.instances:,}"
-        if before not in ("", shape) and not page:
+    for _, group in groupby(rows, key=lambda row: (row.shape, row.instances)):
+        rivals = list(group)
+        for label, row in zip(_labels(rivals, page), rivals, strict=True):
+            share = "" if row.peak_fraction is None else f"{100 * row.peak_fraction:.2g}"
+            table.add_row(
+                label,
+                row.rival if row.device == "cpu" else f"{row.rival} ({row.device})",
+                _number(row.microseconds.median),
+                f"{_number(row.microseconds.low)}..{_number(row.microseconds.high)}",
+                *(_number(row.speedups[name]) if name in row.speedups else "" for name in baselines),
+                *[share] * peak,
+            )
+        if len(rivals) > 1 and not page:
             table.add_section()
-        speedups = [f"{row.speedups[name]:,.1f}" if name in row.speedups else "" for name in baselines]
-        share = "" if row.peak_fraction is None else f"{100 * row.peak_fraction:.2g}"
-        table.add_row(
-            *((row.shape, shape) if shape != before or page else ("", "")),
-            row.rival if row.device == "cpu" else f"{row.rival} ({row.device})",
-            _number(row.microseconds.median),
-            f"{_number(row.microseconds.low)}..{_number(row.microseconds.high)}",
-            *speedups,
-            *[share] * peak,
-        )
-        before = shape
     return table
+
+
+def _labels(rivals: Sequence[Timing], page: bool) -> list[str]:
+    """What a shape's rows begin with: on a screen the name and below it the sizes, where there is room."""
+    first = rivals[0]
+    sizes = f"{first.n_features}, {first.n_hidden}, {first.instances:,}"
+    if page or len(rivals) == 1:
+        return [f"{first.shape}: {sizes}"] * len(rivals)
+    return [first.shape, sizes, *[""] * (len(rivals) - 2)]
 
 
 def _facts(report: Report) -> Iterator[tuple[str, str]]:
