@@ -11,7 +11,7 @@ from rich.text import Text
 
 from superpose_cli.benchmark.measure import Spread
 from superpose_cli.benchmark.report import BASELINES, Report, Timing
-from superpose_cli.cli.live import clock
+from superpose_cli.cli.live import clock, counted
 
 CROWDED = 0.75
 """All threads reach less than this share of their number times one thread's peak: not a quiet machine."""
@@ -98,7 +98,10 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         f"python {machine.python}, " + ", ".join(f"{k} {v}" for k, v in machine.versions.items()),
     )
     yield "numerics", ", ".join(dict.fromkeys(t.numerics for t in report.timings if t.numerics)) or "-"
-    yield "peak", f"{_gflops(peak.all_threads)} on {peak.threads} threads, {_gflops(peak.one_thread)} on one"
+    yield (
+        "peak",
+        f"{_gflops(peak.all_threads)} on {counted(peak.threads, 'thread')}, {_gflops(peak.one_thread)} on one",
+    )
     if report.sharing < CROWDED:
         yield (
             "caution",
