@@ -98,10 +98,8 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         f"python {machine.python}, " + ", ".join(f"{k} {v}" for k, v in machine.versions.items()),
     )
     yield "numerics", ", ".join(dict.fromkeys(t.numerics for t in report.timings if t.numerics)) or "-"
-    yield (
-        "peak",
-        f"{_gflops(peak.all_threads)} on {counted(peak.threads, 'thread')}, {_gflops(peak.one_thread)} on one",
-    )
+    every = f"{_gflops(peak.all_threads)} on {counted(peak.threads, 'thread')}"
+    yield "peak", f"{every}, {_gflops(peak.one_thread)} on one"
     if report.sharing < CROWDED:
         yield (
             "caution",
