@@ -20,12 +20,12 @@ import torch
 from superpose_cli import __version__
 from superpose_cli.engines import Choice, choose_engine
 from superpose_cli.engines.memory import free_memory
-from superpose_cli.engines.population import population_refuses
+from superpose_cli.engines.population import check_population
 from superpose_cli.engines.training import SILENT, Interrupted, Progress, Trained, Watch, train_batch
 from superpose_cli.errors import ConfigError, RunError
 from superpose_cli.experiment.axes import Experiment, as_experiment
 from superpose_cli.experiment.compose import dump_experiment
-from superpose_cli.experiment.config import Config, EvaluationMethod
+from superpose_cli.experiment.config import Config, EvaluationMethod, Objective
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.keys import run_id
 from superpose_cli.planning import Plan, check_sizes, estimate_seconds, pack_bytes, warnings_of
@@ -141,12 +141,14 @@ def _prepare(
     config = grid.experiment.variants[0]
     for name in config.plots:
         check_name(name)
-    choice = choose_engine(config.engine, grid.families())
-    if config.evaluation.method is EvaluationMethod.population:
-        l1 = any(variant.model.hidden_l1 > 0 for variant in experiment.variants)
-        for family in grid.families():
-            if refusal := population_refuses(family, l1):
-                raise ConfigError(f"evaluation.method=population: {refusal}; use evaluation.method=sampled")
+    families, exact = grid.families(), config.evaluation.method is EvaluationMethod.population
+    trained = {family for family in families if family.objective is Objective.population}
+    if exact or trained:
+        for shard in grid.shards():
+            batches = grid.batches(*shard)
+            check_population([batch for batch in batches if batch.family in trained], training=True)
+            check_population(batches if exact else [], training=False)
+    choice = choose_engine(config.engine, families)
     return grid, config, run_folder(experiment, out, outputs, fresh), choice
 
 

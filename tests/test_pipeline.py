@@ -174,10 +174,29 @@ def test_out_is_the_folder_and_refuses_another_experiment(tmp_path):
         run(tmp_path, *SMALL, "model.n_hidden=3", out=out)
 
 
-def test_population_evaluation_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(ConfigError, match=r"evaluation\.method=sampled"):
-        run(tmp_path, *SMALL, "evaluation.method=population")
+def test_populations_without_expectation_are_refused_before_anything_is_written(tmp_path):
+    for key in ("evaluation.method", "train.objective"):
+        with pytest.raises(ConfigError, match=rf"{key}=population: .*hidden_activation.*{key}=sampled"):
+            run(tmp_path, *SMALL, "model=linear,relu_hidden", f"{key}=population")
+    with pytest.raises(ConfigError, match="engine torch has no population objective"):
+        run(tmp_path, *SMALL, "train.objective=population", "engine=torch")
     assert not list(tmp_path.iterdir())
+
+
+def test_objectives_compare_on_one_axis(tmp_path):
+    """The population objective beside the sampled one, evaluated exactly: never worse by more than noise."""
+    done = run(
+        tmp_path,
+        *("model.n_features=2", "model.n_hidden=1", "data.feature_probability=0.1", "restarts=8"),
+        *("train.objective=sampled,population", "train.steps=400", "train.learning_rate=0.01"),
+        "evaluation.method=population",
+    )
+    best = load_run(done.path).best(["train_objective", "loss", "loss_method", "loss_stderr"])
+    sampled, exact = best["loss"]
+    assert exact <= sampled * 1.001
+    assert sampled < 1.1 * exact
+    assert best["loss_method"].tolist() == ["population"] * 2
+    assert (best["loss_stderr"] == 0).all()
 
 
 def test_a_grid_too_large_for_the_disk_is_refused(tmp_path, monkeypatch):

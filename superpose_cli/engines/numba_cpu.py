@@ -15,8 +15,10 @@ from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, init
 from superpose_cli.engines.lanes import LANES
 from superpose_cli.engines.numba_evaluation import Sums, measure
 from superpose_cli.engines.numba_kernels import Rows, Spec, Weights
+from superpose_cli.engines.numba_population import train_population
 from superpose_cli.engines.numba_training import Training, train
 from superpose_cli.engines.numba_updates import OPTIMIZERS
+from superpose_cli.engines.population import expectation, population_refuses
 from superpose_cli.engines.tables import finite_tables, unit_norm_rows
 from superpose_cli.engines.threads import on_threads
 from superpose_cli.experiment.config import Activation, DataKind, Objective, Optimizer, Reduction, Target
@@ -52,9 +54,9 @@ class NumbaEngine:
         self.numerics = f"numba/float32/{NUMERICS_VERSION}/{llvmlite.binding.get_host_cpu_name()}-{LANES}"
 
     def refuses(self, family: Family) -> str | None:
-        """Only the population objective: it has no rows to draw."""
-        if family.objective is Objective.population:
-            return "engine numba has no population objective; use train.objective=sampled"
+        """What the population objective refuses."""
+        if family.objective is Objective.population and (refusal := population_refuses(family)):
+            return f"engine numba: train.objective=population: {refusal}; use train.objective=sampled"
         return None
 
     def bytes_per_instance(self, family: Family) -> int:
@@ -79,7 +81,8 @@ class NumbaEngine:
         first, second = (_flat(family, len(batch), moment) for moment in (state.moment1, state.moment2))
         failed = state.failed_step.copy()
         schedule = (family.schedule, family.warmup_steps, family.steps)
-        n_rows = family.n_batch or family.n_rows
+        exact = family.objective is Objective.population
+        n_rows = 1 if exact else family.n_batch or family.n_rows
         training = Training(
             weights=weights,
             first=first,
@@ -97,9 +100,12 @@ class NumbaEngine:
             start=state.step,
             failed=failed,
         )
-        spec = _spec(family, n_rows, table_rows=family.n_rows, in_order=not family.n_batch)
-        rows = _rows(batch, Stream.data, Stream.sets, batch.generator_key, _fixed_tables(batch))
-        on_threads(train, len(batch), spec, rows, training)
+        if exact:
+            on_threads(train_population, len(batch), *expectation(batch), training)
+        else:
+            spec = _spec(family, n_rows, table_rows=family.n_rows, in_order=not family.n_batch)
+            rows = _rows(batch, Stream.data, Stream.sets, batch.generator_key, _fixed_tables(batch))
+            on_threads(train, len(batch), spec, rows, training)
         has_second = family.optimizer is not Optimizer.sgd
         absent: dict[str, Any] = dict.fromkeys(PARAMETERS)
         return State(

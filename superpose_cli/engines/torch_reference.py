@@ -52,7 +52,7 @@ class TorchEngine:
     def refuses(self, family: Family) -> str | None:
         """Only the population objective: it has no rows to draw."""
         if family.objective is Objective.population:
-            return "engine torch has no population objective; use train.objective=sampled"
+            return "engine torch has no population objective; use engine numba, or train.objective=sampled"
         return None
 
     def bytes_per_instance(self, family: Family) -> int:

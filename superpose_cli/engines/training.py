@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from superpose_cli.engines.base import Engine, Evaluation, State, concatenate, take
 from superpose_cli.engines.baseline import baseline_loss
-from superpose_cli.engines.population import population_evaluation
+from superpose_cli.engines.population import evaluated_at_once, population_evaluation
 from superpose_cli.experiment.config import (
     DataKind,
     EvaluationConfig,
@@ -170,7 +170,12 @@ def _train_pack(
     short = min(HISTORY_ROWS, evaluation.n_rows or HISTORY_ROWS)
 
     def on_rows(n_rows: int) -> Evaluation:
-        return _evaluate(engine, batch, state, n_rows, stop)
+        size = max(16, EVALUATED_VALUES // (n_rows * family.n_features))
+
+        def evaluate(part: InstanceBatch, trained: State) -> Evaluation:
+            return engine.evaluate(part, trained, n_rows)
+
+        return _in_slices(evaluate, batch, state, size, stop)
 
     state = engine.initialise(batch)
     first = engine.evaluate_table(batch, state) if finite else on_rows(short)
@@ -188,8 +193,10 @@ def _train_pack(
                 for name in PARAMETERS:
                     if (value := getattr(state, name)) is not None:
                         weights.setdefault(name, []).append(value)
-    exact = evaluation.method is EvaluationMethod.population
-    found = population_evaluation(batch, state) if exact else on_rows(evaluation.n_rows or short)
+    if evaluation.method is EvaluationMethod.population:
+        found = _in_slices(population_evaluation, batch, state, evaluated_at_once(batch), stop)
+    else:
+        found = on_rows(evaluation.n_rows or short)
     table = engine.evaluate_table(batch, state) if finite else None
     objective = _objective(batch, table or found)
     # The few rows of the first measurement may hold nothing at all; the constant output's loss is exact.
@@ -213,17 +220,20 @@ def _train_pack(
     )
 
 
-def _evaluate(
-    engine: Engine, batch: InstanceBatch, state: State, n_rows: int, stop: Callable[[], bool]
+def _in_slices(
+    evaluate: Callable[[InstanceBatch, State], Evaluation],
+    batch: InstanceBatch,
+    state: State,
+    size: int,
+    stop: Callable[[], bool],
 ) -> Evaluation:
-    """`engine.evaluate`, some instances at a time, looking up in between."""
-    size = max(16, EVALUATED_VALUES // (n_rows * batch.family.n_features))
+    """`evaluate(batch, state)`, `size` instances at a time, looking up in between."""
     parts = []
     for start in range(0, len(batch), size):
         if stop():
             raise Interrupted
         span = slice(start, start + size)
-        parts.append(engine.evaluate(batch.take(span), take(state, span), n_rows))
+        parts.append(evaluate(batch.take(span), take(state, span)))
     return concatenate(parts)
 
 

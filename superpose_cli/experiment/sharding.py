@@ -23,12 +23,14 @@ MAX_FLOPS = 10**11
 """Arithmetic of a shard: some seconds on a core, the work that an interrupt costs."""
 MIN_INSTANCES = 16
 """Instances that a shard has however long they train, within the other limits: fewer leave cores idle."""
-POPULATION_ROWS = 4096
-"""Rows whose arithmetic stands for one step of the population objective."""
+INTEGRAL_FLOPS = 30
+"""Arithmetic of an integral over one feature's values, of which population objectives are made."""
+MAX_STEP_INTEGRALS, MAX_EVALUATION_INTEGRALS = 1e6, 1e8
+"""What takes more of them is refused as a population objective, and as an evaluation by it."""
 HISTORY_ROWS = 4096
 """Rows on which a record of the history is measured."""
 COST_KEYS = ("model.n_features", "model.n_hidden", "model.tied", "data.kind", "data.n_rows",
-             "train.steps", "train.n_batch", "train.objective")  # fmt: skip
+             "model.output_activation", "train.steps", "train.n_batch", "train.objective")  # fmt: skip
 """The fields that decide what an instance costs."""
 
 _WINDOW = 4 * MAX_INSTANCES
@@ -47,18 +49,28 @@ def instance_flops(leaves: Leaves, codes: Codes, evaluation: EvaluationConfig, h
     """Floating-point operations of one instance in each cell, about.
 
     A row of training takes 10 n m + 60 n (forward, backward, sampling), one of the evaluation or of a record
-    6 n m + 40 n (forward, sampling, sums).
+    6 n m + 40 n (forward, sampling, sums). The population objective and evaluation take integrals instead, as
+    many as where all features are often on together.
     """
     n, m = leaves["model.n_features"].number(codes), leaves["model.n_hidden"].number(codes)
     table = np.where(
         leaves["data.kind"].among(("finite",), codes), leaves["data.n_rows"].number(codes), np.nan
     )
     rows = leaves["train.n_batch"].number(codes)
-    rows = np.where(leaves["train.objective"].among(("population",), codes), POPULATION_ROWS, rows)
-    rows = np.where(np.isnan(rows), table, rows) * leaves["train.steps"].number(codes)
-    sampled = evaluation.method == EvaluationMethod.sampled
-    judged = (evaluation.n_rows or 0) * sampled + HISTORY_ROWS * _records(leaves, codes, history)
-    return (10 * n * m + 60 * n) * rows + (6 * n * m + 40 * n) * judged
+    of_step = (10 * n * m + 60 * n) * np.where(np.isnan(rows), table, rows)
+    with np.errstate(over="ignore"):
+        # Over patterns of features that are on: 6 integrals for two of them, 8 times as many for each other.
+        integrals = n * (1 + n + 6 / 64 * (9.0**n - 1 - 8 * n))
+    by_population = leaves["train.objective"].among(("population",), codes)
+    of_step = np.where(by_population, INTEGRAL_FLOPS * np.minimum(integrals, MAX_STEP_INTEGRALS), of_step)
+    judged = HISTORY_ROWS * _records(leaves, codes, history)
+    if evaluation.method == EvaluationMethod.sampled:
+        judging = np.zeros_like(of_step)
+        judged = judged + (evaluation.n_rows or 0)
+    else:
+        curved = leaves["model.output_activation"].among(("relu",), codes)
+        judging = INTEGRAL_FLOPS * curved * np.minimum(integrals, MAX_EVALUATION_INTEGRALS)
+    return leaves["train.steps"].number(codes) * of_step + (6 * n * m + 40 * n) * judged + judging
 
 
 def _records(leaves: Leaves, codes: Codes, history: HistoryConfig) -> F64:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from superpose_cli.engines.base import take
 from superpose_cli.engines.baseline import baseline_loss
+from superpose_cli.engines.population import linear_hidden_covariance
 from superpose_cli.engines.training import Trained
 from superpose_cli.experiment.config import Activation, DataKind, Target, ValueKind
 from superpose_cli.experiment.grid import Grid
@@ -16,8 +17,7 @@ from superpose_cli.experiment.instances import InstanceBatch
 from superpose_cli.results.schema import Coded, features_table, history_table, instances_table
 from superpose_cli.toy_model.loss_split import loss_split
 from superpose_cli.toy_model.metrics import REGIMES, feature_metrics, gram, instance_metrics
-from superpose_cli.toy_model.sampling import target_moments
-from superpose_cli.toy_model.spectra import hidden_covariance, set_covariance, spectral_metrics
+from superpose_cli.toy_model.spectra import spectral_metrics
 
 F64 = npt.NDArray[np.float64]
 Columns = dict[str, Any]
@@ -119,13 +119,7 @@ def _hidden_covariance(trained: Trained) -> F64:
     batch, family = trained.batch, trained.batch.family
     if family.hidden_activation is not Activation.identity or family.unit_norm:
         return trained.evaluation.hidden_cov
-    mean, square = target_moments(family.law, batch.feature_probability, batch.high, "identity")
-    # A fixed table's population is the independent law that it was drawn from.
-    kind = "independent" if family.data is DataKind.finite else family.data
-    within = set_covariance(kind, mean, batch.feature_probability, correlation=batch.correlation, k=family.k)
-    sets = {DataKind.correlated: family.set_size, DataKind.anticorrelated: family.set_size}
-    size = family.n_features if family.data is DataKind.exactly_k else sets.get(family.data, 1)
-    return hidden_covariance(trained.state.W.astype(np.float64), square - mean * mean, within, size)
+    return linear_hidden_covariance(batch, trained.state.W)
 
 
 def _loss_split(trained: Trained) -> Columns:

@@ -156,11 +156,25 @@ def test_costs_follow_the_rows_of_a_step():
         ({"data__kind": "finite", "data__n_rows": 100, "train__n_batch": None}, 100),
         ({"data__kind": "finite", "data__n_rows": 100, "train__n_batch": 10}, 10),
         ({"train__n_batch": 256}, 256),
-        ({"train__objective": "population"}, 4096),
     ]
     for fields, rows in kinds:
-        _, flops = costs(experiment_of(**alone, **fields))
+        _, flops = costs(experiment_of(model__output_activation="identity", **alone, **fields))
         assert flops.tolist() == [(10 * 5 * 2 + 60 * 5) * rows * 3]
+
+
+def test_costs_of_the_population_are_its_integrals():
+    """Per output: 1 for up to one feature on, 6 * 8^(c-2) for c of them; at most a million a step."""
+    expected = {1: 2, 2: 2 * (1 + 2 + 6), 3: 3 * (1 + 3 + 3 * 6 + 48), 40: 1e6}
+    for n, integrals in expected.items():
+        fields = {"train__objective": "population", "history__every": 0, "evaluation__n_rows": 1}
+        _, flops = costs(experiment_of(model__n_features=n, train__steps=3, **fields))
+        assert flops == pytest.approx([3 * 30 * integrals + 6 * n * 2 + 40 * n])
+    _, flops = costs(
+        experiment_of(evaluation__method="population", train__steps=1, train__n_batch=1, history__every=0)
+    )
+    assert flops == pytest.approx(
+        [10 * 5 * 2 + 60 * 5 + 30 * 5 * (1 + 5 + 10 * 6 + 10 * 48 + 5 * 384 + 3072)]
+    )
 
 
 def test_costs_count_the_rows_that_judge():
@@ -168,8 +182,7 @@ def test_costs_count_the_rows_that_judge():
     judging = [
         ({"history__every": 0}, 65_536),
         ({"history__every": 0, "evaluation__n_rows": 100}, 100),
-        ({"history__every": 0, "evaluation__method": "population"}, 0),
-        ({"history__every": 300, "evaluation__method": "population"}, 5 * 4096),
+        ({"history__every": 300, "evaluation__n_rows": 1}, 1 + 5 * 4096),
         ({"history__every": 1000, "evaluation__n_rows": 100}, 100 + 2 * 4096),
     ]
     for fields, rows in judging:
