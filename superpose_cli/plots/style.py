@@ -92,7 +92,8 @@ class Style:
         """
         strength = np.clip(np.nan_to_num(norm), 0, 1)[..., None]
         hue = self.sharing(np.clip(np.nan_to_num(superposition), 0, 1))[..., :3]
-        colour = strength * hue + (1 - strength) * np.array(to_rgb(self.background))
+        # A mixture of two colours, yet rounding may leave the range that Matplotlib insists on.
+        colour = np.clip(strength * hue + (1 - strength) * np.array(to_rgb(self.background)), 0, 1)
         lost = ~(np.isfinite(norm) & np.isfinite(superposition))
         colour[lost] = to_rgb(self.muted)
         return colour

@@ -29,6 +29,14 @@ def test_corners_of_the_two_dimensional_map(style) -> None:
 
 
 @EVERY_STYLE
+def test_mixtures_stay_colours(style) -> None:
+    """Rounding must not leave [0, 1], which Matplotlib refuses: stored norms are float32."""
+    norm = np.geomspace(1e-20, 1, 5001, dtype=np.float32)
+    colours = style.sharing_and_norm(np.linspace(0, 1, 5001), norm)
+    assert 0 <= colours.min() <= colours.max() <= 1
+
+
+@EVERY_STYLE
 def test_diverging_map_is_background_at_zero_and_opposite_in_hue(style) -> None:
     low, zero, high = (np.array(style.diverging(x)[:3]) for x in (0.2, 0.5, 0.8))
     np.testing.assert_allclose(zero, to_rgb(style.background), atol=0.02)
