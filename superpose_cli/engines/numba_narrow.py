@@ -74,6 +74,8 @@ class Narrow(NamedTuple):
     """What the loop over the steps of a narrow instance needs: addresses and numbers."""
 
     x: int
+    slopes: int
+    """Room for the slopes of a few vectors of rows."""
     key: np.uint64
     stream: int
     last_on: int
@@ -101,6 +103,7 @@ def new_narrow(s, lanes, spec, rows, i, w, scales, l1):
     b = sums + vectors * (size if spec.tied else 2 * size)
     return Narrow(
         address(s.x),
+        address(s.y),
         rows.key[i],
         rows.draw.stream,
         address(rows.bounds.last[i]),
@@ -134,5 +137,16 @@ def add_narrow(p, spec, row):
     """Add the gradient of the block in the panel of x, whose first row is number `row` of the step."""
     limits = p.last if row + spec.rows >= spec.n_batch else p.whole
     narrow(
-        spec.m, p.x, spec.rows, spec.n, p.parameters, p.sums, p.scales, p.l1, limits, p.bend, spec.absolute
+        spec.m,
+        p.x,
+        p.slopes,
+        spec.rows,
+        spec.n,
+        p.parameters,
+        p.sums,
+        p.scales,
+        p.l1,
+        limits,
+        p.bend,
+        spec.absolute,
     )
