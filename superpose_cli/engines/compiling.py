@@ -24,9 +24,11 @@ PACKAGE = Path(__file__).parent.parent
 SOURCES = (
     "engines/compiled_sampling.py",
     "engines/compiling.py",
+    "engines/fma_peak.py",
     "engines/lanes.py",
     "engines/narrow_tiles.py",
     "engines/numba_evaluation.py",
+    "engines/numba_integrals.py",
     "engines/numba_kernels.py",
     "engines/numba_narrow.py",
     "engines/numba_population.py",

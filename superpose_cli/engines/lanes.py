@@ -11,6 +11,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.extending import intrinsic
 
 from superpose_cli.engines.compiling import piece
 
@@ -20,6 +21,7 @@ LANES = 16 if WIDE else 8
 """float32 numbers in a vector."""
 FLOAT = ir.FloatType()
 FLOATS = ir.VectorType(FLOAT, LANES)
+BITS = ir.VectorType(ir.IntType(32), LANES)
 ZERO = ir.Constant(FLOATS, [0.0] * LANES)
 
 
@@ -88,3 +90,28 @@ def _merged(builder: Any, a: ir.Value, b: ir.Value, width: int) -> ir.Value:
         for shift in (0, width // 2)
     ]
     return builder.fadd(*halves)
+
+
+@intrinsic
+def fold(typing: Any, out, sums, count, add):
+    """out[j] = (out[j] if `add`) + the sum over the lanes of vector j of `sums`, for j < count; those vectors
+    become 0. Arrays or addresses of float32, with room for `count` rounded up to a multiple of LANES."""
+    signature = types.void(out, sums, types.int64, types.boolean)
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> ir.Value:
+        out, sums, count, add = args
+        out, sums = data(context, builder, sig.args[0], out), data(context, builder, sig.args[1], sums)
+        lanes = ir.Constant(count.type, LANES)
+        turns = builder.sdiv(builder.add(count, ir.Constant(count.type, LANES - 1)), lanes)
+        with cgutils.for_range(builder, turns) as loop:
+            first = builder.mul(loop.index, lanes)
+            base = builder.mul(first, lanes)
+            offsets = [builder.add(base, ir.Constant(count.type, LANES * number)) for number in range(LANES)]
+            totals = lane_sums(builder, [load(builder, sums, offset) for offset in offsets])
+            for offset in offsets:
+                store(builder, ZERO, sums, offset)
+            before = builder.select(add, load(builder, out, first), ZERO)
+            store(builder, builder.fadd(before, totals), out, first)
+        return context.get_dummy_value()
+
+    return signature, emit

@@ -17,26 +17,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from superpose_cli.engines.lanes import (
-    FLOAT,
-    FLOATS,
-    LANES,
-    WIDE,
-    ZERO,
-    data,
-    fma,
-    lane_sums,
-    load,
-    splat,
-    store,
-)
+from superpose_cli.engines.lanes import BITS, FLOAT, FLOATS, LANES, WIDE, ZERO, fma, load, splat, store
 
 MOST_HIDDEN = 8 if WIDE else 6
 """Wider models are faster by panels: the registers hold h and dh of too few rows."""
 FEW_HIDDEN = 2
 """Up to here a block is short of independent sums rather than of instructions."""
 _INT = ir.IntType(64)
-_BITS = ir.VectorType(ir.IntType(32), LANES)
 
 
 class Limits(NamedTuple):
@@ -180,7 +167,7 @@ class _Pass:
             for k, (weight, row) in enumerate(zip(weights, h, strict=True)):
                 parts[k % len(parts)] = fma(builder, weight, row[v], parts[k % len(parts)])
             y = reduce(builder.fadd, parts)
-            target = builder.bitcast(builder.and_(builder.bitcast(x[v], _BITS), kept), FLOATS)
+            target = builder.bitcast(builder.and_(builder.bitcast(x[v], BITS), kept), FLOATS)
             slope = builder.fmul(builder.fsub(y, target), scale)
             slopes.append(builder.select(self.on_above(y, limits[v]), slope, ZERO))
         for weight, row in zip(weights, d_h, strict=True):
@@ -249,7 +236,7 @@ def narrow(typing: Any, m, x, slopes, rows, n, parameters, sums, scales, l1, lim
                 arrays[prefix + name] = pointer(builder.extract_value(addresses, number))
         word = ir.IntType(32)
         kept = builder.select(absolute, word(2**31 - 1), word(-1))
-        settings = _Settings(n, rows, splat(builder, l1), bend, splat(builder, kept, _BITS))
+        settings = _Settings(n, rows, splat(builder, l1), bend, splat(builder, kept, BITS))
         done = builder.append_basic_block("narrow.done")
         switch = builder.switch(m, done)
         for hidden in range(1, MOST_HIDDEN + 1):
@@ -301,28 +288,3 @@ def _emit_passes(builder: Any, hidden: int, arrays: dict[str, ir.Value], setting
                 with otherwise:
                     code.add_encoder(n, d_h)
                     code.add_decoder(n, h)
-
-
-@intrinsic
-def fold(typing: Any, out, sums, count):
-    """out[j] = the sum over the lanes of vector number j of `sums`, for j < count; those vectors become 0.
-
-    `count` is rounded up to a multiple of LANES in both."""
-    signature = types.void(out, sums, count)
-
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> ir.Value:
-        out, sums, count = args
-        out, sums = data(context, builder, sig.args[0], out), data(context, builder, sig.args[1], sums)
-        lanes = ir.Constant(_INT, LANES)
-        turns = builder.sdiv(builder.add(count, ir.Constant(_INT, LANES - 1)), lanes)
-        with cgutils.for_range(builder, turns) as loop:
-            first = builder.mul(loop.index, lanes)
-            base = builder.mul(first, lanes)
-            offsets = [builder.add(base, ir.Constant(_INT, LANES * number)) for number in range(LANES)]
-            totals = lane_sums(builder, [load(builder, sums, offset) for offset in offsets])
-            for offset in offsets:
-                store(builder, ZERO, sums, offset)
-            store(builder, totals, out, first)
-        return context.get_dummy_value()
-
-    return signature, emit

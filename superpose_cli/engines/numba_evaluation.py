@@ -80,7 +80,7 @@ def sum_abs(values):
 @piece()
 def measure_panel(i, s, spec, valid, b, importance, row_loss, hh, sums):
     """Add the first `valid` rows of the block to the sums of instance i."""
-    n, m, rows = spec.n, spec.m, s.x.shape[1]
+    n, m, rows = spec.n, spec.m, spec.rows
     row_loss[:valid] = 0
     for j in range(n):
         shift = b[j] if spec.bias else np.float32(0)
@@ -122,7 +122,7 @@ def measure(begin, end, spec, rows, weights, importance, scales, l1, sums):
             measure_panel(i, s, spec, valid, w.b, importance[i], row_loss, hh, sums)
             if not sums.alive[i]:
                 clear(slopes)
-                backward(s, spec, valid, w, scales[i], l1[i], slopes)
+                backward(s, spec, row, w, scales[i], l1[i], slopes)
                 sums.alive[i] = (
                     slopes.W.any() or slopes.W_dec.any() or slopes.b.any() or slopes.b_hidden.any()
                 )

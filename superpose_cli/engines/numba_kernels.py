@@ -15,8 +15,8 @@ import numpy as np
 
 from superpose_cli.engines.compiled_sampling import Draw, fill_panel, fill_words
 from superpose_cli.engines.compiling import piece
-from superpose_cli.engines.lanes import LANES
-from superpose_cli.engines.tiles import combine, correlate
+from superpose_cli.engines.lanes import LANES, address, fold
+from superpose_cli.engines.tiles import Slopes, combine, correlate, slopes_of
 from superpose_cli.toy_model.philox import BLOCK_ROWS
 from superpose_cli.toy_model.sampling import Bounds
 
@@ -84,6 +84,13 @@ class Scratch(NamedTuple):
     """uint32 (3, 128)."""
     own: np.ndarray
     chosen: np.ndarray
+    whole: tuple[np.ndarray, np.ndarray]
+    """`new_limits` of the blocks of a step but the last."""
+    last: tuple[np.ndarray, np.ndarray]
+    none: np.ndarray
+    """Zeros in the place of absent biases."""
+    sums: np.ndarray
+    """Running sums of the outputs' slopes, a vector of LANES each."""
 
 
 @piece()
@@ -95,9 +102,39 @@ def aligned(count):
 
 
 @piece()
+def whole_vectors(count):
+    """The next multiple of LANES: `fold` works on whole vectors."""
+    return -(-count // LANES) * LANES
+
+
+@piece()
+def zeros(count):
+    """`aligned`, all 0."""
+    array = aligned(count)
+    array[:] = 0
+    return array
+
+
+@piece()
+def new_limits(spec, valid):
+    """Limits of outputs and hidden units of a block whose first `valid` rows count.
+
+    A unit is on where its input is not at most the limit: 0 for a ReLU, NaN for the identity, and infinity in
+    rows that do not count.
+    """
+    output, hidden = aligned(spec.rows), aligned(spec.rows)
+    output[:valid] = 0 if spec.output_relu else np.nan
+    hidden[:valid] = 0 if spec.hidden_relu else np.nan
+    output[valid:] = np.inf
+    hidden[valid:] = np.inf
+    return output, hidden
+
+
+@piece()
 def new_scratch(spec):
     """Scratch for one thread."""
     n, m, rows = spec.n, spec.m, spec.rows
+    last = (spec.n_batch - 1) % rows + 1
     return Scratch(
         aligned(n * rows).reshape(n, rows),
         aligned(n * rows).reshape(n, rows),
@@ -106,6 +143,10 @@ def new_scratch(spec):
         np.empty((3, BLOCK_ROWS), np.uint32),
         np.empty(BLOCK_ROWS, np.float32),
         np.empty(BLOCK_ROWS, np.int64),
+        new_limits(spec, rows),
+        new_limits(spec, last),
+        zeros(max(n, m)),
+        zeros(whole_vectors(n) * LANES),
     )
 
 
@@ -142,15 +183,21 @@ def copy_table(s, spec, draw, key, first_row, table):
 
 
 @piece()
-def forward(s, spec, w):
-    """h and y before the output's bias and activation, of the rows in s.x; w: one instance's weights."""
-    n, m, rows = spec.n, spec.m, s.x.shape[1]
+def encode(s, spec, w):
+    """h of the rows in s.x; w: one instance's weights."""
+    n, m, rows = spec.n, spec.m, spec.rows
     combine(s.h, s.x, rows, w.W, 1, m, m, n)
     if spec.hidden_bias or spec.hidden_relu:
         for k in range(m):
             shift = w.b_hidden[k] if spec.hidden_bias else np.float32(0)
             activate(s.h[k], shift, spec.hidden_relu)
-    combine(s.y, s.h, rows, w.W if spec.tied else w.W_dec, m, 1, n, m)
+
+
+@piece()
+def forward(s, spec, w):
+    """h and y before the output's bias and activation, of the rows in s.x."""
+    encode(s, spec, w)
+    combine(s.y, s.h, spec.rows, w.W if spec.tied else w.W_dec, spec.m, 1, spec.n, spec.m)
 
 
 @piece()
@@ -163,21 +210,6 @@ def activate(z, shift, relu):
     else:
         for r in range(len(z)):
             z[r] += shift
-
-
-@piece(fastmath=SUMS)
-def output_slope(y, x, shift, scale, relu, absolute):
-    """Turn y into scale * (act(y + shift) - target), 0 where a ReLU is off; the sum over rows."""
-    total = np.float32(0)
-    for r in range(len(y)):
-        z = y[r] + shift
-        target = abs(x[r]) if absolute else x[r]
-        slope = scale * (z - target)
-        if relu and z <= 0:
-            slope = np.float32(0)
-        y[r] = slope
-        total += slope
-    return total
 
 
 @piece(fastmath=SUMS)
@@ -196,18 +228,20 @@ def hidden_slope(d_h, h, l1, relu):
 
 
 @piece()
-def backward(s, spec, valid, w, scales, l1, slopes):
-    """Add the gradient of the first `valid` rows of the block to `slopes`; scales (n,): 2 I_i / (rows n)."""
-    n, m, rows = spec.n, spec.m, s.x.shape[1]
-    for i in range(n):
-        shift = w.b[i] if spec.bias else np.float32(0)
-        total = output_slope(
-            s.y[i, :valid], s.x[i, :valid], shift, scales[i], spec.output_relu, spec.absolute
-        )
-        s.y[i, valid:] = 0
-        if spec.bias:
-            slopes.b[i] += total
-    combine(s.d_h, s.y, rows, w.W if spec.tied else w.W_dec, 1, m, m, n)
+def backward(s, spec, row, w, scales, l1, slopes):
+    """Add to `slopes` the gradient of the block in s.x and s.h, whose first row is number `row` of the step.
+
+    scales (n,): 2 I_i / (rows n)."""
+    n, m, rows = spec.n, spec.m, spec.rows
+    valid = min(rows, spec.n_batch - row)
+    decoder = w.W if spec.tied else w.W_dec
+    limits = s.whole if valid == rows else s.last
+    b = w.b if spec.bias else s.none
+    outputs = Slopes(address(s.x), address(b), address(scales), address(limits[0]), address(s.sums))
+    slopes_of(s.y, s.h, rows, decoder, n, m, outputs, spec.absolute)
+    if spec.bias:
+        fold(slopes.b, s.sums, n, True)
+    combine(s.d_h, s.y, rows, decoder, 1, m, m, n)
     if spec.hidden_relu or spec.hidden_bias or l1 != 0:
         for k in range(m):
             total = hidden_slope(s.d_h[k, :valid], s.h[k, :valid], l1, spec.hidden_relu)
@@ -230,7 +264,7 @@ def new_slopes(weights):
     return Weights(
         np.empty(weights.W.shape[1], np.float32),
         np.empty(weights.W_dec.shape[1], np.float32),
-        np.empty(weights.b.shape[1], np.float32),
+        aligned(whole_vectors(weights.b.shape[1]))[: weights.b.shape[1]],
         np.empty(weights.b_hidden.shape[1], np.float32),
     )
 

@@ -7,7 +7,7 @@ import numpy as np
 from superpose_cli.engines.compiling import piece
 from superpose_cli.engines.lanes import LANES, address
 from superpose_cli.engines.narrow_tiles import MOST_HIDDEN, Limits, Parameters, narrow
-from superpose_cli.engines.numba_kernels import Weights, aligned
+from superpose_cli.engines.numba_kernels import Weights, aligned, whole_vectors, zeros
 from superpose_cli.engines.philox_lanes import uniform_of_panel
 from superpose_cli.toy_model.philox import BLOCK_ROWS
 
@@ -19,11 +19,6 @@ class LaneScratch(NamedTuple):
     """The running gradient, a vector of LANES for each number: W, W_dec unless tied, b, b_hidden."""
     folded: np.ndarray
     """The gradient in that order, with room up to a multiple of LANES."""
-    none: np.ndarray
-    """Zeros in the place of absent biases."""
-    whole: tuple[np.ndarray, np.ndarray]
-    """The `Limits` of the blocks of a step but the last."""
-    last: tuple[np.ndarray, np.ndarray]
 
 
 @piece()
@@ -33,27 +28,12 @@ def fits(spec):
 
 
 @piece()
-def new_limits(spec, valid):
-    """The limits of a block whose first `valid` rows count."""
-    output, hidden = aligned(spec.rows), aligned(spec.rows)
-    output[:valid] = 0 if spec.output_relu else np.nan
-    hidden[:valid] = 0 if spec.hidden_relu else np.nan
-    output[valid:] = np.inf
-    hidden[valid:] = np.inf
-    return output, hidden
-
-
-@piece()
 def new_lane_scratch(spec):
     """Scratch for one thread."""
     n, m = spec.n, spec.m
     count = (n * m * (1 if spec.tied else 2) + n + m) if fits(spec) else 0
-    count = -(-count // LANES) * LANES
-    sums, none = aligned(count * LANES), aligned(max(n, m))
-    sums[:] = 0
-    none[:] = 0
-    last = (spec.n_batch - 1) % spec.rows + 1
-    return LaneScratch(sums, aligned(count), none, new_limits(spec, spec.rows), new_limits(spec, last))
+    count = whole_vectors(count)
+    return LaneScratch(zeros(count * LANES), aligned(count))
 
 
 @piece()
@@ -97,7 +77,7 @@ class Narrow(NamedTuple):
 @piece(inline="always")
 def new_narrow(s, lanes, spec, rows, i, w, scales, l1):
     """Everything about instance i; the arrays must outlive the loop."""
-    W, none, sums = address(w.W), address(lanes.none), address(lanes.sums)
+    W, none, sums = address(w.W), address(s.none), address(lanes.sums)
     vectors = 4 * LANES
     size = spec.n * spec.m
     b = sums + vectors * (size if spec.tied else 2 * size)
@@ -119,8 +99,8 @@ def new_narrow(s, lanes, spec, rows, i, w, scales, l1):
         len(lanes.folded),
         address(scales),
         l1,
-        Limits(address(lanes.whole[0]), address(lanes.whole[1])),
-        Limits(address(lanes.last[0]), address(lanes.last[1])),
+        Limits(address(s.whole[0]), address(s.whole[1])),
+        Limits(address(s.last[0]), address(s.last[1])),
         spec.hidden_relu or l1 != 0,
     )
 

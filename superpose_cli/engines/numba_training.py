@@ -6,14 +6,14 @@ import numpy as np
 
 from superpose_cli.engines.compiled_sampling import is_plain
 from superpose_cli.engines.compiling import compiled, piece
-from superpose_cli.engines.narrow_tiles import fold
+from superpose_cli.engines.lanes import fold
 from superpose_cli.engines.numba_kernels import (
     SUMS,
     Weights,
     backward,
     clear,
+    encode,
     fill_x,
-    forward,
     new_scratch,
     new_slopes,
     of_instance,
@@ -105,8 +105,8 @@ def add_wide(s, slopes, spec, rows, i, step, w, scale, l1):
     clear(slopes)
     for row in range(0, spec.n_batch, spec.rows):
         fill_x(s, spec, rows, i, step, row)
-        forward(s, spec, w)
-        backward(s, spec, min(spec.rows, spec.n_batch - row), w, scale, l1, slopes)
+        encode(s, spec, w)
+        backward(s, spec, row, w, scale, l1, slopes)
 
 
 @piece(inline="always")
@@ -133,7 +133,7 @@ def train_one(i, s, slopes, lanes, spec, rows, t, debiased, betas):
                 else:
                     fill_x(s, spec, rows, i, start + at, row)
                 add_narrow(narrow, spec, row)
-            fold(narrow.folded, narrow.sums.W, narrow.count)
+            fold(narrow.folded, narrow.sums.W, narrow.count, False)
         else:
             add_wide(s, slopes, spec, rows, i, start + at, w, scale, l1)
         c = coefficients_of(hyper, factors[at], (debiased[at, 0], debiased[at, 1]))
