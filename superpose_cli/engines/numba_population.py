@@ -14,11 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from superpose_cli.engines.compiling import compiled, piece
+from superpose_cli.engines.numba_integrals import pair, single
 from superpose_cli.engines.numba_kernels import Weights, new_slopes, of_instance
-from superpose_cli.engines.numba_training import coefficients, is_finite, update
-
-GAUSS = 0.5 / np.sqrt(3.0)
-"""Two nodes at 1/2 -+ this on the unit interval integrate a cubic exactly."""
+from superpose_cli.engines.numba_training import hyper_of, new_debiased, refresh
+from superpose_cli.engines.numba_updates import coefficients_of, is_finite_at, place, update_at
 
 
 class Population(NamedTuple):
@@ -82,49 +81,35 @@ def new_expected(population):
     )  # fmt: skip
 
 
-@piece(_nrt=False, forceinline=True)
-def line(z0, g, inverse, t0, t):
-    """Averages over one magnitude v in (0, 1], where z = z0 + g v > 0; inverse = 1 / g, finite."""
-    zero = min(max(-z0 * inverse, 0.0), 1.0)
-    low, up = (zero, 1.0) if g > 0 else (0.0, zero)
-    low2, up2 = low * low, up * up
-    s1, s2, s3 = up - low, 0.5 * (up2 - low2), (up * up2 - low * low2) * (1 / 3)
-    c, d = z0 - t0, g - t
-    e, f = c - t0, d - t
-    return c * s1 + d * s2, c * s2 + d * s3, z0 * e * s1 + (z0 * f + g * e) * s2 + g * f * s3
-
-
-@piece(_nrt=False, forceinline=True)
-def pair(z0, g1, g2, t0, t1, t2):
-    """Averages of delta, delta v_1, delta v_2 and the gain over two magnitudes in (0, 1]; |g1| <= |g2|."""
-    lowest = z0 + min(g1, 0.0) + min(g2, 0.0)
-    highest = z0 + max(g1, 0.0) + max(g2, 0.0)
-    if highest <= 0:
-        return 0.0, 0.0, 0.0, 0.0
-    if not lowest < 0:  # all of the box, and whatever is not a number
-        z, d1, d2 = z0 + 0.5 * (g1 + g2), g1 - t1, g2 - t2
-        delta = z - t0 - 0.5 * (t1 + t2)
-        gain = z * (2 * delta - z) + (g1 * (d1 - t1) + g2 * (d2 - t2)) * (1 / 12)
-        return delta, 0.5 * delta + d1 * (1 / 12), 0.5 * delta + d2 * (1 / 12), gain
-    # Between the corners' zeros the inner averages are cubics of v_1.
-    low, up, inverse = 0.0, 1.0, 1.0 / g2
-    if g1 != 0:
-        first, last = -z0 / g1, -(z0 + g2) / g1
-        low = min(max(min(first, last), 0.0), 1.0)
-        up = min(max(max(first, last), 0.0), 1.0)
-    p0 = p1 = p2 = gain = 0.0
-    for third in range(3):
-        start = 0.0 if third == 0 else (low if third == 1 else up)
-        width = (low if third == 0 else (up if third == 1 else 1.0)) - start
-        if width > 0:
-            for side in range(2):
-                v = start + (0.5 + (GAUSS if side else -GAUSS)) * width
-                q0, q2, more = line(z0 + g1 * v, g2, inverse, t0 + t1 * v, t2)
-                p0 += 0.5 * width * q0
-                p1 += 0.5 * width * q0 * v
-                p2 += 0.5 * width * q2
-                gain += 0.5 * width * more
-    return p0, p1, p2, gain
+@piece(_nrt=False)
+def box(s, count, z0, population):
+    """Averages of delta and the gain over `count` magnitudes in (0, 1]; those of delta v_a go to s.part."""
+    g, t, part = s.g, s.t, s.part
+    lowest = highest = z0
+    sum_g = sum_t = squares = 0.0
+    for a in range(count):
+        lowest += min(g[a], 0.0)
+        highest += max(g[a], 0.0)
+        sum_g += g[a]
+        sum_t += t[a]
+        squares += g[a] * (g[a] - 2 * t[a])
+        part[a] = 0.0
+    if population.constant:
+        z, delta = z0 + sum_g, z0 + sum_g - sum_t
+        if population.relu and z <= 0:
+            return 0.0, 0.0
+        for a in range(count):
+            part[a] = delta
+        return delta, z * (2 * delta - z)
+    if population.relu and highest <= 0:
+        return 0.0, 0.0
+    if not (population.relu and lowest < 0):
+        z, delta = z0 + 0.5 * sum_g, z0 + 0.5 * (sum_g - sum_t)
+        for a in range(count):
+            part[a] = 0.5 * delta + (g[a] - t[a]) * (1 / 12)
+        return delta, z * (2 * delta - z) + squares * (1 / 12)
+    first, last = steepest(g, count)
+    return product_rule(s, count, first, last, z0, population)
 
 
 @piece(_nrt=False, forceinline=True)
@@ -139,43 +124,6 @@ def steepest(g, count):
         if a != last and abs(g[a]) > abs(g[first]):
             first = a
     return first, last
-
-
-@piece(_nrt=False, forceinline=True)
-def box(s, count, z0, population):
-    """Averages of delta and the gain over `count` magnitudes in (0, 1]; those of delta v_a go to s.part."""
-    g, t, part = s.g, s.t, s.part
-    lowest = highest = z0
-    sum_g = sum_t = squares = 0.0
-    for a in range(count):
-        lowest += min(g[a], 0.0)
-        highest += max(g[a], 0.0)
-        sum_g += g[a]
-        sum_t += t[a]
-        squares += g[a] * (g[a] - 2 * t[a])
-        part[a] = 0.0
-    if population.relu and highest <= 0:
-        return 0.0, 0.0
-    if population.constant:
-        z, delta = z0 + sum_g, z0 + sum_g - sum_t
-        if population.relu and z <= 0:
-            return 0.0, 0.0
-        for a in range(count):
-            part[a] = delta
-        return delta, z * (2 * delta - z)
-    if not (population.relu and lowest < 0):
-        z, delta = z0 + 0.5 * sum_g, z0 + 0.5 * (sum_g - sum_t)
-        for a in range(count):
-            part[a] = 0.5 * delta + (g[a] - t[a]) * (1 / 12)
-        return delta, z * (2 * delta - z) + squares * (1 / 12)
-    if count == 1:
-        delta, part[0], gain = line(z0, g[0], 1.0 / g[0], 0.0, t[0])
-        return delta, gain
-    first, last = steepest(g, count)
-    if count == 2:
-        delta, part[first], part[last], gain = pair(z0, g[first], g[last], 0.0, t[first], t[last])
-        return delta, gain
-    return product_rule(s, count, first, last, z0, population)
 
 
 @piece(_nrt=False)
@@ -195,7 +143,7 @@ def product_rule(s, count, first, last, z0, population):
                 z += g[a] * v
                 target += t[a] * v
                 weight *= node_weights[at[a]]
-        p0, p1, p2, more = pair(z, g[first], g[last], target, t[first], t[last])
+        p0, p1, p2, more = pair(z, g[first], g[last], target, t[first], t[last], True)
         if p0 != 0 or more != 0:
             delta += weight * p0
             gain += weight * more
@@ -237,9 +185,42 @@ def expect(i, w, population, s):
 @piece(_nrt=False, forceinline=True)
 def add_pattern(s, number, probability, high, population):
     """Add one pattern's part to the expectations."""
-    count = population.n_active[number]
     # Elements, never views: a view of an array that threads share counts its references in a shared line.
-    active, sign = population.active, population.sign
+    count, active, sign = population.n_active[number], population.active, population.sign
+    relu, curved = population.relu, not population.constant
+    if count == 0:
+        for i in range(population.n):
+            z = s.shift[i]
+            if not (relu and z <= 0):
+                s.shift_slope[i] += probability * z
+                s.gain[i] += probability * z * z
+    elif count == 1 and curved:
+        j, unit = active[number, 0], high * sign[number, 0]
+        for i in range(population.n):
+            t = 0.0 if j != i else (high if population.absolute else unit)
+            delta, part, gain = single(s.shift[i], s.G[i, j] * unit, t, relu)
+            s.shift_slope[i] += probability * delta
+            s.gain[i] += probability * gain
+            s.slope[i, j] += probability * unit * part
+    elif count == 2 and curved:
+        j, unit = active[number, 0], high * sign[number, 0]
+        k, other = active[number, 1], high * sign[number, 1]
+        for i in range(population.n):
+            t = 0.0 if j != i else (high if population.absolute else unit)
+            u = 0.0 if k != i else (high if population.absolute else other)
+            delta, part, rest, gain = pair(s.shift[i], s.G[i, j] * unit, s.G[i, k] * other, 0.0, t, u, relu)
+            s.shift_slope[i] += probability * delta
+            s.gain[i] += probability * gain
+            s.slope[i, j] += probability * unit * part
+            s.slope[i, k] += probability * other * rest
+    else:
+        add_box(s, number, probability, high, population)
+
+
+@piece(_nrt=False)
+def add_box(s, number, probability, high, population):
+    """`add_pattern` for any number of features on."""
+    count, active, sign = population.n_active[number], population.active, population.sign
     for i in range(population.n):
         for a in range(count):
             j, unit = active[number, a], high * sign[number, a]
@@ -308,21 +289,35 @@ def doubles_like(weights):
     )
 
 
+@piece(inline="always")
+def train_one(i, population, scale, t, s, slopes, exact, exact_slopes, debiased, betas):
+    """All updates of instance i by the expected gradient, on the scratch of a thread."""
+    w, first, second = of_instance(t.weights, i), of_instance(t.first, i), of_instance(t.second, i)
+    W = place(w.W, slopes.W, first.W, second.W)
+    W_dec = place(w.W_dec, slopes.W_dec, first.W_dec, second.W_dec)
+    b = place(w.b, slopes.b, first.b, second.b)
+    b_hidden = place(w.b_hidden, slopes.b_hidden, first.b_hidden, second.b_hidden)
+    hyper, factors, start, failed = hyper_of(t, i), t.factors, t.start, t.failed[i]
+    refresh(debiased, betas, hyper, start)
+    for at in range(len(factors)):
+        expected_slopes(i, population, scale, s, w, slopes, exact, exact_slopes)
+        c = coefficients_of(hyper, factors[at], (debiased[at, 0], debiased[at, 1]))
+        update_at(W, c, hyper.optimizer)
+        update_at(W_dec, c, hyper.optimizer)
+        update_at(b, c, hyper.optimizer)
+        update_at(b_hidden, c, hyper.optimizer)
+        if failed < 0 and not is_finite_at(W.weight, W.count):
+            failed = start + at
+    t.failed[i] = failed
+
+
 @piece(_nrt=False, forceinline=True)
-def train_one(i, population, scale, t, s, w, first, second, slopes, exact, exact_slopes):
-    """All updates of instance i."""
-    for at in range(len(t.factors)):
-        copy_all(exact, w)
-        expect(i, exact, population, s)
-        to_parameters(s, exact, scale, population, exact_slopes)
-        copy_all(slopes, exact_slopes)
-        c = coefficients(t, i, at)
-        update(w.W, slopes.W, first.W, second.W, c, t.optimizer)
-        update(w.W_dec, slopes.W_dec, first.W_dec, second.W_dec, c, t.optimizer)
-        update(w.b, slopes.b, first.b, second.b, c, t.optimizer)
-        update(w.b_hidden, slopes.b_hidden, first.b_hidden, second.b_hidden, c, t.optimizer)
-        if t.failed[i] < 0 and not is_finite(w.W):
-            t.failed[i] = t.start + at
+def expected_slopes(i, population, scale, s, w, slopes, exact, exact_slopes):
+    """The expected gradient of instance i, computed in float64."""
+    copy_all(exact, w)
+    expect(i, exact, population, s)
+    to_parameters(s, exact, scale, population, exact_slopes)
+    copy_all(slopes, exact_slopes)
 
 
 @compiled(nogil=True)
@@ -330,9 +325,9 @@ def train_population(begin, end, population, scale, t):
     """All updates of instances begin .. end - 1 by the expected gradient, in place; `t`: Training."""
     s, slopes = new_expected(population), new_slopes(t.weights)
     exact, exact_slopes = doubles_like(t.weights), doubles_like(t.weights)
+    debiased, betas = new_debiased(t)
     for i in range(begin, end):
-        w, first, second = of_instance(t.weights, i), of_instance(t.first, i), of_instance(t.second, i)
-        train_one(i, population, scale[i], t, s, w, first, second, slopes, exact, exact_slopes)
+        train_one(i, population, scale[i], t, s, slopes, exact, exact_slopes, debiased, betas)
 
 
 @compiled(nogil=True)

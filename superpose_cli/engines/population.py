@@ -90,9 +90,7 @@ def expectation(batch: InstanceBatch) -> tuple[Population, npt.NDArray[np.float6
 def _population(batch: InstanceBatch, n_nodes: int) -> tuple[Population, npt.NDArray[np.float64]]:
     """The expectation in the kernels' terms, and the probability (I,) of what is left out of it."""
     family = batch.family
-    # Few different laws: restarts and the cells along other axes share theirs.
-    parameters = np.column_stack([batch.feature_probability, batch.correlation])
-    different, law = np.unique(parameters, axis=0, return_inverse=True)
+    different, law = _different_laws(batch)
     counts = count_probability(family.law, different[:, :-1], different[:, -1])
     most = most_active(counts, LEFT_OUT)
     signs = patterns(family.n_features, int(most.max()), family.signed)
@@ -115,6 +113,17 @@ def _population(batch: InstanceBatch, n_nodes: int) -> tuple[Population, npt.NDA
         nodes=(nodes + 1) / 2,
         node_weights=weights / 2,
     ), (counts * (np.arange(counts.shape[1]) > most[:, None])).sum(axis=1)[law]
+
+
+def _different_laws(batch: InstanceBatch) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+    """(K, n + 1): the different p and, last, correlation, which restarts share; and whose is which (I,)."""
+    parameters = np.column_stack([batch.feature_probability, batch.correlation])
+    number = np.zeros(len(parameters), np.intp)
+    for column in parameters.T:  # much faster than sorting whole rows
+        values, rank = np.unique(column, return_inverse=True)
+        _, number = np.unique(number * len(values) + rank, return_inverse=True)
+    _, first = np.unique(number, return_index=True)
+    return parameters[first], number
 
 
 def _probabilities(
@@ -189,8 +198,7 @@ def _by_moments(family: Family) -> bool:
 
 def _most_active(batch: InstanceBatch) -> int:
     """How many features are on together in any instance, but for what is left out."""
-    parameters = np.column_stack([batch.feature_probability, batch.correlation])
-    different = np.unique(parameters, axis=0)
+    different, _ = _different_laws(batch)
     counts = count_probability(batch.family.law, different[:, :-1], different[:, -1])
     return int(most_active(counts, LEFT_OUT).max())
 

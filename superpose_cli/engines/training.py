@@ -177,8 +177,13 @@ def _train_pack(
 
         return _in_slices(evaluate, batch, state, size, stop)
 
+    def judged(n_rows: int) -> Evaluation:
+        if evaluation.method is EvaluationMethod.population:
+            return _in_slices(population_evaluation, batch, state, evaluated_at_once(batch), stop)
+        return on_rows(n_rows)
+
     state = engine.initialise(batch)
-    first = engine.evaluate_table(batch, state) if finite else on_rows(short)
+    first = engine.evaluate_table(batch, state) if finite else judged(short)
     recorded, losses, train_losses = history_steps(history, family.steps), [], []
     weights: dict[str, list[npt.NDArray[Any]]] = {}
     latest = math.nan
@@ -193,10 +198,7 @@ def _train_pack(
                 for name in PARAMETERS:
                     if (value := getattr(state, name)) is not None:
                         weights.setdefault(name, []).append(value)
-    if evaluation.method is EvaluationMethod.population:
-        found = _in_slices(population_evaluation, batch, state, evaluated_at_once(batch), stop)
-    else:
-        found = on_rows(evaluation.n_rows or short)
+    found = judged(evaluation.n_rows or short)
     table = engine.evaluate_table(batch, state) if finite else None
     objective = _objective(batch, table or found)
     # The few rows of the first measurement may hold nothing at all; the constant output's loss is exact.

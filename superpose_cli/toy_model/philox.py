@@ -73,7 +73,9 @@ def words(
     assert start % BLOCK_ROWS == 0, "a draw starts at a multiple of 128 rows"
     first, last = start // BLOCK_ROWS, -(-stop // BLOCK_ROWS)
     low, high = ((key >> np.uint64(shift) & np.uint64(MASK)).astype(np.int64) for shift in (0, 32))
-    counter = np.arange(COUNTERS * first, COUNTERS * last, dtype=np.int64)
+    # The first rows of a block are the first words of its counters: a few of them need no others.
+    few = stop - start <= COUNTERS
+    counter = np.arange(COUNTERS * first, COUNTERS * first + stop - start if few else COUNTERS * last)
     output = philox4x32(
         int(stream),
         int(step),
@@ -82,5 +84,7 @@ def words(
         xp.asarray(low, device=device)[:, None, None],
         xp.asarray(high, device=device)[:, None, None],
     )
+    if few:
+        return output[0]
     blocks = [word.reshape(len(key), last - first, COUNTERS, columns) for word in output]
     return xp.stack(blocks, 2).reshape(len(key), -1, columns)[:, : stop - start]
