@@ -19,6 +19,7 @@ import torch
 
 from superpose_cli import __version__
 from superpose_cli.engines import Choice, choose_engine
+from superpose_cli.engines.compiling import compilation_told
 from superpose_cli.engines.memory import free_memory
 from superpose_cli.engines.population import check_population
 from superpose_cli.engines.training import SILENT, Interrupted, Progress, Trained, Watch, train_batch
@@ -93,14 +94,22 @@ def run_experiment(
             )
     check_sizes(grid, choice.engine, path)
     manifest = _manifest(experiment, grid, choice)
-    with RunStore.create_or_open(path, dump_experiment(experiment), manifest) as store:
+    with (
+        RunStore.create_or_open(path, dump_experiment(experiment), manifest) as store,
+        compilation_told(watch.compiling),
+    ):
         for warning in grid.warnings:
             watch.said(warning)
         return _train_shards(store, grid, config, choice, max_seconds, watch)
 
 
 def plan_experiment(
-    experiment: Experiment | Config, *, out: Path | None = None, outputs: Path = OUTPUTS, fresh: bool = False
+    experiment: Experiment | Config,
+    *,
+    out: Path | None = None,
+    outputs: Path = OUTPUTS,
+    fresh: bool = False,
+    watch: Watch = SILENT,
 ) -> Plan:
     """What `run_experiment` would do and take; trains a few steps to measure the pace, and writes nothing.
 
@@ -117,7 +126,8 @@ def plan_experiment(
     memory = int(free_memory(engine.device) * config.engine.memory_fraction)
     n_stored = 0 if stored is None else stored_instances(path)
     left = 1 - n_stored / grid.n_instances
-    seconds = estimate_seconds(grid, config, engine, memory) * left if left else 0.0
+    with compilation_told(watch.compiling):
+        seconds = estimate_seconds(grid, config, engine, memory) * left if left else 0.0
     return Plan(
         path=path,
         n_cells=grid.n_cells,

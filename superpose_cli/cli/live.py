@@ -9,8 +9,12 @@ from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
 
+COMPILING = "compiling (once): the kernels are kept for later runs"
 SECONDS_BETWEEN_LINES = 10.0
 """Time between two plain progress lines."""
 
@@ -55,6 +59,7 @@ class Lines:
         self.console = console
         self.pace = Pace()
         self.next_line = math.inf
+        self.compiled = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -76,6 +81,12 @@ class Lines:
             self.next_line = time.monotonic() + SECONDS_BETWEEN_LINES
             self.said(text)
 
+    def compiling(self, seconds: float | None) -> None:
+        if seconds is not None:
+            self.compiled += seconds
+        elif not self.compiled:
+            self.said(COMPILING)
+
     def committed(self, instances: int) -> None:
         pass
 
@@ -83,7 +94,25 @@ class Lines:
         self.console.print(escape(message), soft_wrap=True, highlight=False)
 
     def finished(self, status: str) -> None:
-        self.said(f"{status} after {clock(time.monotonic() - self.pace.started_at)}")
+        compiled = f", {clock(self.compiled)} of them compiling (once)" if self.compiled else ""
+        self.said(f"{status} after {clock(time.monotonic() - self.pace.started_at)}{compiled}")
+
+
+class _Compiling(ProgressColumn):
+    """A spinner and the time while kernels are compiled, else nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spinner = Spinner("dots")
+
+    def render(self, task: Task) -> Text | Table:
+        since = task.fields["compiling_since"]
+        if since is None:
+            return Text()
+        now = time.monotonic()
+        shown = Table.grid(padding=(0, 1))
+        shown.add_row(self.spinner.render(now), f"compiling (once) {clock(now - since)}")
+        return shown
 
 
 class Bar(Lines):
@@ -92,9 +121,13 @@ class Bar(Lines):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self.progress = Progress(
-            BarColumn(bar_width=None), TextColumn("{task.description}"), console=console, expand=True
+            BarColumn(bar_width=None),
+            _Compiling(),
+            TextColumn("{task.description}"),
+            console=console,
+            expand=True,
         )
-        self.task = self.progress.add_task("starting", total=None)
+        self.task = self.progress.add_task("starting", total=None, compiling_since=None)
 
     def started(self, n_instances: int, n_stored: int, engine: str, reason: str) -> None:
         super().started(n_instances, n_stored, engine, reason)
@@ -107,6 +140,12 @@ class Bar(Lines):
             completed=self.pace.stored + instances,
             description=self.pace.describe(instances, loss, instance_steps),
         )
+
+    def compiling(self, seconds: float | None) -> None:
+        self.compiled += seconds or 0.0
+        since = time.monotonic() if seconds is None else None
+        self.progress.update(self.task, compiling_since=since)
+        self.progress.start()
 
     def close(self) -> None:
         self.progress.stop()

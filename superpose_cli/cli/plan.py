@@ -27,12 +27,14 @@ def plan(
     """
     from dataclasses import asdict
 
+    from superpose_cli.cli.live import watch_for
     from superpose_cli.pipeline import plan_experiment
 
     experiment = options.read_experiment(
         overrides, config=config, config_dir=config_dir, zips=zips, engine=engine, device=device
     )
-    found = plan_experiment(experiment, out=out)
+    with watch_for(quiet=False) as watch:
+        found = plan_experiment(experiment, out=out, watch=watch)
     if json_:
         print_json(asdict(found))
         return

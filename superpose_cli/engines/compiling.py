@@ -8,6 +8,7 @@ made of: new source, new folder. It also works where the package lies in a read-
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import config
+from numba.core import config, event
 
 _settings: Any = config
 """numba's module of settings, whose names are made at run time."""
@@ -61,6 +62,34 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
             return piece(cache=True, **options)(function)
 
     return decorate
+
+
+class _Compilation(event.Listener):
+    """Tells of the outermost of nested compilations; numba's lock lets one thread compile at a time."""
+
+    def __init__(self, tell: Callable[[float | None], None]) -> None:
+        self.tell, self.depth, self.began = tell, 0, 0.0
+
+    def on_start(self, event: Any) -> None:
+        if not self.depth:
+            self.began = time.monotonic()
+            self.tell(None)
+        self.depth += 1
+
+    def on_end(self, event: Any) -> None:
+        self.depth -= 1
+        if not self.depth:
+            self.tell(time.monotonic() - self.began)
+
+
+@contextmanager
+def compilation_told(tell: Callable[[float | None], None]) -> Iterator[None]:
+    """Call `tell(None)` when a kernel starts to be compiled and `tell(seconds)` when that is done.
+
+    From the thread that compiles. What is read from the cache is not told: it takes no time to speak of.
+    """
+    with event.install_listener("numba:compile", _Compilation(tell)):
+        yield
 
 
 @cache

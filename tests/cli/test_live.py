@@ -42,6 +42,34 @@ def test_lines_come_at_most_every_ten_seconds(clock: list[float]) -> None:
     assert lines[4:] == ["complete after 35 s"]
 
 
+def test_compiling_is_said_once_and_counted(clock: list[float]) -> None:
+    console = plain_console()
+    watch = live.Lines(console)
+    watch.started(1, 0, "numba", "")
+    for seconds in (20.0, 8.0):
+        watch.compiling(None)
+        clock[0] += seconds
+        watch.compiling(seconds)
+    clock[0] += 2
+    watch.finished("complete")
+    lines = printed(console).splitlines()
+    assert lines[1:] == [live.COMPILING, "complete after 30 s, 28 s of them compiling (once)"]
+
+
+def test_the_bar_shows_how_long_it_compiles(clock: list[float]) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with live.Bar(console) as watch:
+        watch.started(1, 0, "numba", "")
+        watch.compiling(None)
+        clock[0] += 12
+        watch.progress.refresh()
+        assert "compiling (once) 12 s" in printed(console)
+        watch.compiling(12.0)
+        before = len(printed(console))
+        watch.progress.refresh()
+        assert "compiling" not in printed(console)[before:]
+
+
 def test_a_line_without_a_loss_and_before_the_first_step(clock: list[float]) -> None:
     pace = live.Pace()
     pace.begin(1, 0)

@@ -54,6 +54,26 @@ def test_compiled_code_is_found_again(folders):
     assert sum(again.stats.cache_hits.values()) == 1
 
 
+def test_compilation_is_told_once_and_the_cache_is_silent(folders):
+    """A kernel and the piece inside it are one compilation; a second process would only read it."""
+    inner = compiling.piece()(_double)
+
+    def outer(x):
+        return inner(x) + 1
+
+    told: list[float | None] = []
+    with compiling.compilation_told(told.append):
+        assert compiling.compiled()(outer)(np.int64(4)) == 9
+    assert len(told) == 2
+    assert told[0] is None
+    assert told[1] is not None
+    assert told[1] > 0
+    compiling.compiled()(_double)(np.int64(4))  # outside: not told
+    with compiling.compilation_told(told.append):
+        assert compiling.compiled()(_double)(np.int64(5)) == 10
+    assert len(told) == 2
+
+
 def test_every_file_with_a_kernel_is_in_the_digest():
     """A file that numba compiles from must change the folder's name."""
     package = Path(compiling.PACKAGE)
