@@ -13,6 +13,7 @@ import numpy as np
 from superpose_cli.engines import compiled_sampling
 from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, initial_state
 from superpose_cli.engines.lanes import LANES
+from superpose_cli.engines.narrow_tiles import MOST_HIDDEN
 from superpose_cli.engines.numba_evaluation import Sums, measure
 from superpose_cli.engines.numba_kernels import Rows, Spec, Weights
 from superpose_cli.engines.numba_population import train_population
@@ -28,10 +29,10 @@ from superpose_cli.toy_model.optim import rate_factor
 from superpose_cli.toy_model.philox import BLOCK_ROWS, Stream
 from superpose_cli.toy_model.sampling import bounds
 
-CACHE_BYTES = 768 << 10
-"""Panels of one block take at most about this: a core's second-level cache, less what the weights need."""
-SMALL_CACHE_BYTES = 24 << 10
-"""Where the panels of 512 rows or more fit in this, they live in the first-level cache."""
+CACHE_BYTES = 512 << 10
+"""The four panels of a block take at most about this: half of a core's second-level cache."""
+SMALL_CACHE_BYTES = 16 << 10
+"""As much of x, the only panel of narrow models: half of the first-level cache."""
 UNIT_NORM_BYTES = 48
 """Bytes that drawing one value of a unit-norm row takes in NumPy at most: words and their temporaries."""
 TABLE_CHUNK = 4096
@@ -154,10 +155,9 @@ class NumbaEngine:
 
 def block_rows(n: int, m: int, n_batch: int) -> int:
     """Rows of a block: 128 times a power of two, as many as fit the cache and the batch. Part of the bits."""
-    row_bytes = 8 * (n + m)
-    limit = SMALL_CACHE_BYTES if row_bytes * 512 <= SMALL_CACHE_BYTES else CACHE_BYTES
+    row_bytes, cache = (4 * n, SMALL_CACHE_BYTES) if m <= MOST_HIDDEN else (8 * (n + m), CACHE_BYTES)
     rows = BLOCK_ROWS
-    while 2 * rows * row_bytes <= limit and rows < min(n_batch, 1024):
+    while 2 * rows * row_bytes <= cache and rows < min(n_batch, 1024):
         rows *= 2
     return rows
 

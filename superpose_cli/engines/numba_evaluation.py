@@ -17,6 +17,7 @@ from superpose_cli.engines.numba_kernels import (
     new_scratch,
     new_slopes,
     of_instance,
+    put,
 )
 from superpose_cli.engines.tiles import correlate
 
@@ -81,7 +82,7 @@ def sum_abs(values):
 def measure_panel(i, s, spec, valid, b, importance, row_loss, hh, sums):
     """Add the first `valid` rows of the block to the sums of instance i."""
     n, m, rows = spec.n, spec.m, spec.rows
-    row_loss[:valid] = 0
+    put(row_loss, 0, valid, 0)
     for j in range(n):
         shift = b[j] if spec.bias else np.float32(0)
         x = s.x[j, :valid]
@@ -97,11 +98,11 @@ def measure_panel(i, s, spec, valid, b, importance, row_loss, hh, sums):
     sums.row[i, 0] += total
     sums.row[i, 1] += square
     for k in range(m):
-        s.h[k, valid:] = 0
+        put(s.h[k], valid, rows, 0)
         total, magnitude = sum_abs(s.h[k, :valid])
         sums.h[i, k] += total
         sums.h_abs[i] += magnitude
-    hh[:] = 0
+    put(hh, 0, m * m, 0)
     correlate(hh, m, s.h, m, s.h, m, s.h, s.h, rows, False)
     for k in range(m):
         for j in range(m):

@@ -108,10 +108,18 @@ def whole_vectors(count):
 
 
 @piece()
+def put(values, start, stop, number):
+    """values[start:stop] = number, which as such takes numba a second to compile at each place."""
+    wanted = np.float32(number)
+    for j in range(start, stop):
+        values[j] = wanted
+
+
+@piece()
 def zeros(count):
     """`aligned`, all 0."""
     array = aligned(count)
-    array[:] = 0
+    put(array, 0, count, 0)
     return array
 
 
@@ -123,10 +131,10 @@ def new_limits(spec, valid):
     rows that do not count.
     """
     output, hidden = aligned(spec.rows), aligned(spec.rows)
-    output[:valid] = 0 if spec.output_relu else np.nan
-    hidden[:valid] = 0 if spec.hidden_relu else np.nan
-    output[valid:] = np.inf
-    hidden[valid:] = np.inf
+    put(output, 0, valid, 0 if spec.output_relu else np.nan)
+    put(hidden, 0, valid, 0 if spec.hidden_relu else np.nan)
+    put(output, valid, spec.rows, np.inf)
+    put(hidden, valid, spec.rows, np.inf)
     return output, hidden
 
 
@@ -170,8 +178,8 @@ def copy_table(s, spec, draw, key, first_row, table):
     if spec.full_table:
         count = min(spec.rows, spec.n_rows - first_row)
         for i in range(len(s.x)):
-            s.x[i, :count] = table[i, first_row : first_row + count]
-            s.x[i, count:] = 0
+            for r in range(spec.rows):
+                s.x[i, r] = table[i, first_row + r] if r < count else np.float32(0)
         return
     for row in range(0, spec.rows, BLOCK_ROWS):
         fill_words(s.words[0], key, draw.stream, draw.step, (first_row + row) // BLOCK_ROWS, 0)
@@ -182,7 +190,7 @@ def copy_table(s, spec, draw, key, first_row, table):
                 s.x[i, row + r] = table[i, s.chosen[r]]
 
 
-@piece()
+@piece(inline="always")
 def encode(s, spec, w):
     """h of the rows in s.x; w: one instance's weights."""
     n, m, rows = spec.n, spec.m, spec.rows
@@ -193,7 +201,7 @@ def encode(s, spec, w):
             activate(s.h[k], shift, spec.hidden_relu)
 
 
-@piece()
+@piece(inline="always")
 def forward(s, spec, w):
     """h and y before the output's bias and activation, of the rows in s.x."""
     encode(s, spec, w)
@@ -227,7 +235,7 @@ def hidden_slope(d_h, h, l1, relu):
     return total
 
 
-@piece()
+@piece(inline="always")
 def backward(s, spec, row, w, scales, l1, slopes):
     """Add to `slopes` the gradient of the block in s.x and s.h, whose first row is number `row` of the step.
 
@@ -272,7 +280,7 @@ def new_slopes(weights):
 @piece()
 def clear(slopes):
     """Set a gradient to 0."""
-    slopes.W[:] = 0
-    slopes.W_dec[:] = 0
-    slopes.b[:] = 0
-    slopes.b_hidden[:] = 0
+    put(slopes.W, 0, len(slopes.W), 0)
+    put(slopes.W_dec, 0, len(slopes.W_dec), 0)
+    put(slopes.b, 0, len(slopes.b), 0)
+    put(slopes.b_hidden, 0, len(slopes.b_hidden), 0)

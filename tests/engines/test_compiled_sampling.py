@@ -90,9 +90,12 @@ def test_threads_do_not_change_bits() -> None:
 
 def test_compiled_pieces_equal_their_sources() -> None:
     block = np.empty(128, dtype=np.uint32)
-    key = np.array([2**63 + 77], dtype=np.uint64)
-    compiled_sampling.fill_words(block, key[0], 6, 9, 3, 5)
-    np.testing.assert_array_equal(block, words(np, key, 6, 9, (384, 512), 6)[0, :, 5])
+    for number in (2**63 + 77, 2**64 - 1, 0):
+        key = np.array([number], dtype=np.uint64)
+        for step, turn, column in ((9, 3, 5), (2**32 - 1, 2**20, 0), (0, 0, 399)):
+            compiled_sampling.fill_words(block, key[0], 6, step, turn, column)
+            rows = (128 * turn, 128 * turn + 128)
+            np.testing.assert_array_equal(block, words(np, key, 6, step, rows, column + 1)[0, :, column])
     integers = np.concatenate([2 ** np.arange(33), 2 ** np.arange(2, 33) - 1, np.arange(3, 2**32, 2**22 + 1)])
     expected = log2_fixed(np, integers)
     assert [compiled_sampling.log2_fixed(integer) for integer in integers] == expected.tolist()
