@@ -47,7 +47,7 @@ class Pace:
         self.first = self.first or (now, instances, instance_steps)
         seconds, since, steps = now - self.first[0], instances - self.first[1], instance_steps - self.first[2]
         if seconds > 0 and since > 0:
-            left = (self.total - self.stored - instances) * seconds / since
+            left = max(0.0, self.total - self.stored - instances) * seconds / since
             parts += [f"{short(steps / seconds)} steps/s", f"{clock(left)} left"]
         return "  ".join(parts)
 
