@@ -8,7 +8,6 @@ from superpose_cli.engines.compiled_sampling import is_plain
 from superpose_cli.engines.compiling import compiled, piece
 from superpose_cli.engines.lanes import fold
 from superpose_cli.engines.numba_kernels import (
-    SUMS,
     Weights,
     backward,
     clear,
@@ -70,21 +69,6 @@ def coefficients(t, i, at):
 
 
 @piece()
-def update(weight, slope, first, second, c, optimizer):
-    """`toy_model.optim.update` for one parameter of one instance, flat, in float32."""
-    update_at(place(weight, slope, first, second), c, optimizer)
-
-
-@piece(fastmath=SUMS)
-def is_finite(values):
-    """Whether all are finite."""
-    worst = np.float32(0)
-    for value in values:
-        worst += value * np.float32(0)
-    return worst == 0
-
-
-@piece()
 def new_debiased(t):
     """Room for what `debias` gives at each step, and the two betas that it was computed for."""
     return np.empty((len(t.factors), 2)), np.full(2, np.nan)
@@ -111,10 +95,7 @@ def add_wide(s, slopes, spec, rows, i, step, w, scale, l1):
 
 @piece(inline="always")
 def train_one(i, s, slopes, lanes, spec, rows, t, debiased, betas):
-    """All updates of instance i, on the scratch of a thread.
-
-    Nothing is taken out of an array of arrays inside the loop unless the model is wide: see `numba_updates`.
-    """
+    """All updates of instance i, on the scratch of a thread; `numba_updates` says why by addresses."""
     w, first, second = of_instance(t.weights, i), of_instance(t.first, i), of_instance(t.second, i)
     W = place(w.W, slopes.W, first.W, second.W)
     W_dec = place(w.W_dec, slopes.W_dec, first.W_dec, second.W_dec)
