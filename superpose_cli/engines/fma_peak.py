@@ -14,10 +14,9 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from superpose_cli.engines.compiling import piece
-from superpose_cli.engines.tiles import LANES
+from superpose_cli.engines.lanes import FLOATS, LANES, fma, intrinsic, splat
 
 CHAINS = 12
 """Vectors in flight: 2 units x latency 4 need 8, and 12 with the two constants fit 16 registers."""
@@ -34,27 +33,16 @@ def _chains(typing: Any, values, factor, addend, count):
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> ir.Value:
         values, factor, addend, count = args
-        vector = ir.VectorType(ir.FloatType(), LANES)
-        fma = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{LANES}f32"
-        )
-
-        def splat(scalar: ir.Value) -> ir.Value:
-            undefined, lane = ir.Constant(vector, ir.Undefined), ir.IntType(32)
-            one = builder.insert_element(undefined, scalar, ir.Constant(lane, 0))
-            mask = ir.Constant(ir.VectorType(lane, LANES), [0] * LANES)
-            return builder.shuffle_vector(one, undefined, mask)
-
         data = context.make_array(sig.args[0])(context, builder, values).data
-        base = builder.bitcast(data, vector.as_pointer())
+        base = builder.bitcast(data, FLOATS.as_pointer())
         pointers = [builder.gep(base, [ir.Constant(count.type, c)]) for c in range(CHAINS)]
-        factors, addends = splat(factor), splat(addend)
-        slots = [cgutils.alloca_once(builder, vector) for _ in pointers]
+        factors, addends = splat(builder, factor), splat(builder, addend)
+        slots = [cgutils.alloca_once(builder, FLOATS) for _ in pointers]
         for slot, pointer in zip(slots, pointers, strict=True):
             builder.store(builder.load(pointer, align=4), slot)
         with cgutils.for_range(builder, count):
             for slot in slots:
-                builder.store(builder.call(fma, [factors, builder.load(slot), addends]), slot)
+                builder.store(fma(builder, factors, builder.load(slot), addends), slot)
         for slot, pointer in zip(slots, pointers, strict=True):
             builder.store(builder.load(slot), pointer, align=4)
         return context.get_dummy_value()

@@ -11,7 +11,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic as numba_intrinsic
 
 from superpose_cli.engines.compiling import piece
 
@@ -23,6 +23,10 @@ FLOAT = ir.FloatType()
 FLOATS = ir.VectorType(FLOAT, LANES)
 BITS = ir.VectorType(ir.IntType(32), LANES)
 ZERO = ir.Constant(FLOATS, [0.0] * LANES)
+
+
+intrinsic: Any = numba_intrinsic
+"""For a type checker the function below it keeps the typing context that numba passes; nobody else does."""
 
 
 @piece()
@@ -44,7 +48,7 @@ def load(builder: Any, base: ir.Value, index: ir.Value) -> ir.Value:
     return builder.load(pointer, align=4)
 
 
-def store(builder: Any, vector: ir.Value, base: ir.Value, index: ir.Value) -> None:
+def store(builder: Any, vector: Any, base: ir.Value, index: ir.Value) -> None:
     """Write a vector of 32-bit numbers from base[index] on."""
     pointer = builder.bitcast(builder.gep(base, [index]), vector.type.as_pointer())
     builder.store(vector, pointer, align=4)

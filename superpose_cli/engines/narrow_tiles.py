@@ -15,9 +15,20 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from superpose_cli.engines.lanes import BITS, FLOAT, FLOATS, LANES, WIDE, ZERO, fma, load, splat, store
+from superpose_cli.engines.lanes import (
+    BITS,
+    FLOAT,
+    FLOATS,
+    LANES,
+    WIDE,
+    ZERO,
+    fma,
+    intrinsic,
+    load,
+    splat,
+    store,
+)
 
 MOST_HIDDEN = 8 if WIDE else 6
 """Wider models are faster by panels: the registers hold h and dh of too few rows."""

@@ -64,7 +64,7 @@ class Narrow(NamedTuple):
     parameters: Parameters
     sums: Parameters
     folded: int
-    count: int
+    size: int
     """Numbers of the gradient."""
     scales: int
     l1: np.float32

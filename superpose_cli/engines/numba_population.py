@@ -306,7 +306,7 @@ def train_one(i, population, scale, t, s, slopes, exact, exact_slopes, debiased,
         update_at(W_dec, c, hyper.optimizer)
         update_at(b, c, hyper.optimizer)
         update_at(b_hidden, c, hyper.optimizer)
-        if failed < 0 and not is_finite_at(W.weight, W.count):
+        if failed < 0 and not is_finite_at(W.weight, W.size):
             failed = start + at
     t.failed[i] = failed
 

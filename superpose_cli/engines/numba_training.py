@@ -114,7 +114,7 @@ def train_one(i, s, slopes, lanes, spec, rows, t, debiased, betas):
                 else:
                     fill_x(s, spec, rows, i, start + at, row)
                 add_narrow(narrow, spec, row)
-            fold(narrow.folded, narrow.sums.W, narrow.count, False)
+            fold(narrow.folded, narrow.sums.W, narrow.size, False)
         else:
             add_wide(s, slopes, spec, rows, i, start + at, w, scale, l1)
         c = coefficients_of(hyper, factors[at], (debiased[at, 0], debiased[at, 1]))
@@ -122,7 +122,7 @@ def train_one(i, s, slopes, lanes, spec, rows, t, debiased, betas):
         update_at(W_dec, c, hyper.optimizer)
         update_at(b, c, hyper.optimizer)
         update_at(b_hidden, c, hyper.optimizer)
-        if failed < 0 and not is_finite_at(W.weight, W.count):
+        if failed < 0 and not is_finite_at(W.weight, W.size):
             failed = start + at
     t.failed[i] = failed
 

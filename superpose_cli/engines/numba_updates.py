@@ -11,10 +11,9 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from superpose_cli.engines.compiling import piece
-from superpose_cli.engines.lanes import FLOAT, LANES, address, data, load, splat, store
+from superpose_cli.engines.lanes import FLOAT, LANES, address, data, intrinsic, load, splat, store
 from superpose_cli.toy_model.optim import Coefficients
 
 ADAM, ADAMW, SGD = range(3)
@@ -35,13 +34,13 @@ class Hyper(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a parameter lies, its gradient and its moments: addresses of `count` float32 numbers."""
+    """Where a parameter lies, its gradient and its moments: addresses of `size` float32 numbers."""
 
     weight: int
     slope: int
     first: int
     second: int
-    count: int
+    size: int
 
 
 @piece()
@@ -79,11 +78,11 @@ def coefficients_of(hyper, factor, debiased):
 def update_at(p, c, optimizer):
     """`toy_model.optim.update` of the parameter at a `Place`."""
     if optimizer == SGD:
-        _sgd(p.weight, p.slope, p.first, p.count, c.momentum, c.decay, c.rate)
+        _sgd(p.weight, p.slope, p.first, p.size, c.momentum, c.decay, c.rate)
     else:
         shrink, decay = (c.decay, np.float32(0)) if optimizer == ADAMW else (np.float32(1), c.decay)
         _adam(
-            p.weight, p.slope, p.first, p.second, p.count, shrink, decay,
+            p.weight, p.slope, p.first, p.second, p.size, shrink, decay,
             c.beta1, c.rest1, c.beta2, c.rest2, c.step_size, c.correction, c.eps,
         )  # fmt: skip
 

@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from superpose_cli.engines.lanes import FLOATS, LANES, WIDE, ZERO, data, splat, store
+from superpose_cli.engines.lanes import FLOATS, LANES, WIDE, ZERO, data, intrinsic, splat, store
 from superpose_cli.toy_model.philox import (
     BLOCK_ROWS,
     COUNTERS,
@@ -59,14 +58,14 @@ def _constant(value: int) -> ir.Constant:
     return ir.Constant(_WIDE, [value] * (LANES // 2))
 
 
-def _times(builder: Any, words: ir.Value, multiplier: int) -> ir.Value:
+def _times(builder: Any, words: Any, multiplier: int) -> ir.Value:
     """The 64-bit products of the lanes' low halves."""
     if words.type == _INT:
         return builder.mul(builder.and_(words, ir.Constant(_INT, MASK)), ir.Constant(_INT, multiplier))
     return builder.mul(builder.and_(words, _constant(MASK)), _constant(multiplier))
 
 
-def _high(builder: Any, product: ir.Value) -> ir.Value:
+def _high(builder: Any, product: Any) -> ir.Value:
     return builder.lshr(product, ir.Constant(_INT, 32) if product.type == _INT else _constant(32))
 
 

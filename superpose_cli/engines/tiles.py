@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from superpose_cli.engines.compiling import piece
 from superpose_cli.engines.lanes import (
@@ -32,6 +31,7 @@ from superpose_cli.engines.lanes import (
     ZERO,
     data,
     fma,
+    intrinsic,
     lane_sums,
     load,
     splat,

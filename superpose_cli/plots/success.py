@@ -121,8 +121,9 @@ def words(data: Success) -> Words:
         reading=(
             f"The share of the restarts of a cell whose objective is at most {number(TOLERANCE)} times the "
             "best one's. The limit is a convention, no border between classes of solutions; where the "
-            "objective was measured on drawn rows, at sparse p noise alone can exceed it. A share near 1 also "
-            "results where all restarts share one local minimum: a better solution that none found is not seen."
+            "objective was measured on drawn rows, at sparse p noise alone can exceed it. A share near 1 "
+            "also results where all restarts share one local minimum: a better solution that none found is "
+            "not seen."
         ),
         source=(
             "Not a figure of the paper, whose authors train many models a point and keep the one of lowest "
