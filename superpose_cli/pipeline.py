@@ -10,17 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Literal
 
 import numpy as np
-import torch
 
 from superpose_cli import __version__
 from superpose_cli.engines import Choice, choose_engine
 from superpose_cli.engines.compiling import compilation_told
-from superpose_cli.engines.memory import free_memory
 from superpose_cli.engines.population import check_population
 from superpose_cli.engines.training import SILENT, Interrupted, Progress, Trained, Watch, train_batch
 from superpose_cli.errors import ConfigError, RunError
@@ -123,7 +122,7 @@ def plan_experiment(
             raise RunError(f"{path} holds run {stored.run_id} of another experiment: choose another --out")
         _check_continues(stored, choice, config, grid, path)
     check_sizes(grid, engine, path)
-    memory = int(free_memory(engine.device) * config.engine.memory_fraction)
+    memory = int(engine.free_memory() * config.engine.memory_fraction)
     n_stored = 0 if stored is None else stored_instances(path)
     left = 1 - n_stored / grid.n_instances
     with compilation_told(watch.compiling):
@@ -204,7 +203,7 @@ def _train_shards(
     n_stored = sum(counts.values())
     watch.started(grid.n_instances, n_stored, engine.name, choice.reason)
     progress = Progress(watch)
-    memory = int(free_memory(engine.device) * config.engine.memory_fraction)
+    memory = int(engine.free_memory() * config.engine.memory_fraction)
     status: Literal["complete", "interrupted"] = "complete"
     with _stopping(max_seconds) as stop:
         try:
@@ -307,7 +306,7 @@ def _manifest(experiment: Experiment, grid: Grid, choice: Choice) -> Manifest:
         dtype=engine.dtype,
         host=platform.node(),
         python=platform.python_version(),
-        torch=torch.__version__,
+        torch=version("torch"),
         numpy=np.__version__,
         created=now,
         updated=now,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from superpose_cli.engines.base import Engine
-from superpose_cli.engines.memory import free_memory
 from superpose_cli.engines.training import HISTORY_ROWS, history_steps
 from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.config import Config, DataKind
@@ -48,7 +47,7 @@ class Plan:
 
 def check_sizes(grid: Grid, engine: Engine, path: Path) -> None:
     """Raise ConfigError where one instance exceeds the free memory, or the tables the free disk."""
-    memory = free_memory(engine.device)
+    memory = engine.free_memory()
     for family in grid.families():
         if (needed := engine.bytes_per_instance(family)) > memory:
             raise ConfigError(

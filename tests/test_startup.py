@@ -29,3 +29,15 @@ def test_help_loads_nothing_heavy_and_names_every_command() -> None:
     assert not set(HEAVY) & set(loaded.split())
     for command in ("train", "sweep", "plan", "plot", "show", "list", "bench"):
         assert f"\n  {command} " in help_text
+
+
+def test_a_run_on_a_cpu_loads_neither_torch_nor_matplotlib() -> None:
+    """Together they take two seconds, more than training many a grid."""
+    code = (
+        "import sys\nfrom superpose_cli.engines import choose_engine\n"
+        "from superpose_cli.experiment.config import EngineConfig\nimport superpose_cli.pipeline\n"
+        "choose_engine(EngineConfig(device='cpu'), [])\nprint(*sys.modules)"
+    )
+    loaded = output(code).split()
+    assert "numba" in loaded
+    assert not {"torch", "matplotlib"} & set(loaded)

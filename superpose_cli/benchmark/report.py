@@ -130,7 +130,7 @@ def run_benchmark(
     interleave(rounds, seconds, tell)
     grown: list[_Case] = []
     if scale and engine is not None:
-        held = free_memory("cpu") // SCALE_BYTES
+        held = free_memory() // SCALE_BYTES
         grown = [_warm_up(s, DENSE, engine, tell, SCALE_STEPS) for s in SCALE if s.instances <= held]
         interleave([case.series for case in grown], seconds / 2, tell)
     peak = Peak(threads=threads, one_thread=one.spread(), all_threads=every.spread())

@@ -11,7 +11,6 @@ import numpy as np
 from superpose_cli.benchmark.notebook_loop import NotebookLoop
 from superpose_cli.engines import ENGINES, choose_engine
 from superpose_cli.engines.base import Engine
-from superpose_cli.engines.memory import free_memory
 from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.config import EngineConfig
 from superpose_cli.experiment.fields import did_you_mean
@@ -49,7 +48,7 @@ class EngineTrainer:
     """
 
     def __init__(self, engine: Engine, batch: InstanceBatch) -> None:
-        memory = int(free_memory(engine.device) * EngineConfig().memory_fraction)
+        memory = int(engine.free_memory() * EngineConfig().memory_fraction)
         count = -(-len(batch) // engine.pack_instances(batch.family, memory))
         parts = np.array_split(np.arange(len(batch)), count)
         packs = [batch.take(slice(part[0], part[-1] + 1)) for part in parts]

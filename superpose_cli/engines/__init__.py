@@ -1,6 +1,8 @@
 """The engines by name, and the choice among them. An engine's module is imported when it is asked for."""
 
 import importlib
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,6 +41,10 @@ ENGINES = {
     ),
 }
 """Engines from the fastest to the most general; `auto` takes the first that accepts."""
+
+
+GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""What a GPU that torch can use shows on Linux: NVIDIA's driver, Windows' own under WSL, AMD's."""
 
 
 @dataclass(frozen=True)
@@ -91,4 +97,7 @@ def _cannot(name: str, entry: EngineEntry, device: str, dtype: str) -> str | Non
 def _device(name: str) -> str:
     if name != "auto":
         return name
+    # Loading torch takes over a second: not to learn that a Linux machine without a GPU's driver has no GPU.
+    if sys.platform == "linux" and not any(map(os.path.exists, GPU_DRIVERS)):
+        return "cpu"
     return "cuda" if importlib.import_module("torch").cuda.is_available() else "cpu"

@@ -136,6 +136,10 @@ class Engine(Protocol):
         """The reason why this engine cannot train the family, or None."""
         ...
 
+    def free_memory(self) -> int:
+        """Bytes that the device has to spare."""
+        ...
+
     def bytes_per_instance(self, family: Family) -> int:
         """Working memory of one instance during `advance` and `evaluate`, in bytes."""
         ...

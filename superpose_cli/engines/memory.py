@@ -1,16 +1,12 @@
-"""How much memory a device has to spare."""
+"""How much of the machine's memory there is to spare."""
 
 import os
 import sys
 from pathlib import Path
 
-import torch
 
-
-def free_memory(device: str) -> int:
-    """Bytes to be had on `device` ("cpu", "cuda", "cuda:1") without swapping; half of all where unknown."""
-    if device.startswith("cuda"):
-        return torch.cuda.mem_get_info(torch.device(device))[0]
+def free_memory() -> int:
+    """Bytes to be had without swapping; half of all where unknown."""
     return min(_machine_memory(), _group_memory())
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from superpose_cli.engines import compiled_sampling
 from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, initial_state
 from superpose_cli.engines.lanes import LANES
+from superpose_cli.engines.memory import free_memory
 from superpose_cli.engines.narrow_tiles import MOST_HIDDEN
 from superpose_cli.engines.numba_evaluation import Sums, measure
 from superpose_cli.engines.numba_kernels import Rows, Spec, Weights
@@ -59,6 +60,10 @@ class NumbaEngine:
         if family.objective is Objective.population and (refusal := population_refuses(family)):
             return f"engine numba: train.objective=population: {refusal}; use train.objective=sampled"
         return None
+
+    def free_memory(self) -> int:
+        """The machine's."""
+        return free_memory()
 
     def bytes_per_instance(self, family: Family) -> int:
         """Weights and moments of an instance, its share of a thread's panels, and its table."""

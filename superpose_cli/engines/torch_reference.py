@@ -13,6 +13,7 @@ import torch
 
 from superpose_cli.engines import compiled_sampling
 from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, concatenate, initial_state, take
+from superpose_cli.engines.memory import free_memory
 from superpose_cli.engines.tables import finite_tables, unit_norm_rows
 from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.config import DataKind, Objective
@@ -54,6 +55,12 @@ class TorchEngine:
         if family.objective is Objective.population:
             return "engine torch has no population objective; use engine numba, or train.objective=sampled"
         return None
+
+    def free_memory(self) -> int:
+        """The GPU's, or the machine's."""
+        if self._device.type == "cuda":
+            return torch.cuda.mem_get_info(self._device)[0]
+        return free_memory()
 
     def bytes_per_instance(self, family: Family) -> int:
         """Working memory of one instance during a step or an evaluation chunk, in bytes."""

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from superpose_cli.errors import RunError
-from superpose_cli.plots import PLOTS, find_style
 from superpose_cli.plots.dims import on_fraction
 from superpose_cli.plots.phase import select as select_phase
+from superpose_cli.plots.registry import PLOTS
+from superpose_cli.plots.style import find_style
 from superpose_cli.results.run import load_run
 from superpose_cli.toy_model.theory import best_solution, phase_2_in_1, phase_3_in_2, phase_boundary, polygon
 from tests.synthetic import write_run

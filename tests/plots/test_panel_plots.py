@@ -8,8 +8,9 @@ from matplotlib.collections import PolyCollection
 from matplotlib.quiver import Quiver
 
 from superpose_cli.errors import RunError
-from superpose_cli.plots import PLOTS, find_style
 from superpose_cli.plots.arrows import antipodal_pairs, shape, turned
+from superpose_cli.plots.registry import PLOTS
+from superpose_cli.plots.style import find_style
 from superpose_cli.results.run import load_run
 from superpose_cli.toy_model.theory import polygon
 from tests.synthetic import write_run

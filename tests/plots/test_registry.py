@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from superpose_cli.errors import ConfigError, RunError
-from superpose_cli.plots import PLOTS, STYLES, default_names, draw, find_style
+from superpose_cli.plots.registry import PLOTS, default_names, draw
+from superpose_cli.plots.style import STYLES, find_style
 from superpose_cli.results.run import load_run
 from superpose_cli.toy_model.theory import polygon
 from tests.synthetic import write_run
