@@ -207,7 +207,7 @@ def test_a_grid_too_large_for_the_disk_is_refused(tmp_path, monkeypatch):
 
 
 def test_an_instance_too_large_for_memory_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("superpose_cli.engines.numba_cpu.free_memory", lambda: 1000)
+    monkeypatch.setattr("superpose_cli.engines.torch_reference.free_memory", lambda: 1000)
     with pytest.raises(ConfigError, match=r"needs .* of memory, 1 kB are free: lower train\.n_batch"):
         run(tmp_path, *SMALL)
 
