@@ -30,7 +30,7 @@ from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.keys import run_id
 from superpose_cli.planning import Plan, check_sizes, estimate_seconds, pack_bytes, warnings_of
 from superpose_cli.plots.names import check_name
-from superpose_cli.results.layout import stored_instances
+from superpose_cli.results.layout import CONFIG, stored_instances
 from superpose_cli.results.manifest import Manifest, RunAxis, read_manifest
 from superpose_cli.results.measures import shard_tables
 from superpose_cli.results.run import load_run
@@ -80,7 +80,7 @@ def run_experiment(
     stored = _stored(path)
     if stored is not None and stored.run_id == run_id(experiment):  # else the store says what differs
         _check_continues(stored, choice, config, grid, path)
-        if stored.status == "complete" and stored_instances(path) == grid.n_instances:
+        if _is_whole(stored, path, grid):
             return RunResult(
                 path=path,
                 status="already done",
@@ -175,6 +175,12 @@ def _stored(path: Path) -> Manifest | None:
     return read_manifest(path) if (path / "manifest.json").exists() else None
 
 
+def _is_whole(stored: Manifest, path: Path, grid: Grid) -> bool:
+    """Whether nothing of the run is missing, neither results nor what they are results of."""
+    there = stored.status == "complete" and (path / CONFIG).exists()
+    return there and stored_instances(path) == grid.n_instances
+
+
 def _check_continues(stored: Manifest, choice: Choice, config: Config, grid: Grid, path: Path) -> None:
     """Refuse to mix two arithmetics or two ways of cutting shards in one run.
 
@@ -205,7 +211,7 @@ def _train_shards(
     progress = Progress(watch)
     memory = int(engine.free_memory() * config.engine.memory_fraction)
     status: Literal["complete", "interrupted"] = "complete"
-    with _stopping(max_seconds) as stop:
+    with _stopping(max_seconds, watch) as stop:
         try:
             for shard in range(len(shards)):
                 if shard in done:
@@ -232,16 +238,17 @@ def _train_shards(
                 store.commit(shard, **tables)
                 for part in trained:
                     counts.update(part.status.tolist())
+                _note(store, "running", counts, spent + time.monotonic() - began)
                 watch.committed(sum(counts.values()))
             assert sum(counts.values()) == grid.n_instances, "every instance is in one shard"
         except Interrupted:
             status = "interrupted"
         except BaseException:
-            _close(store, "failed", counts, spent + time.monotonic() - began)
+            _note(store, "failed", counts, spent + time.monotonic() - began)
             watch.finished("failed")
             raise
     seconds = time.monotonic() - began
-    _close(store, status, counts, spent + seconds)
+    _note(store, status, counts, spent + seconds)
     watch.finished(status)
     return RunResult(
         path=store.path,
@@ -263,9 +270,9 @@ def _stored_statuses(store: RunStore, shards: set[int]) -> Counter[str]:
     return Counter(tables.read("instances", ["status"], shards=tuple(sorted(shards)))["status"].to_pylist())
 
 
-def _close(
+def _note(
     store: RunStore,
-    status: Literal["complete", "interrupted", "failed"],
+    status: Literal["running", "complete", "interrupted", "failed"],
     counts: Counter[str],
     seconds: float,
 ) -> None:
@@ -273,7 +280,7 @@ def _close(
 
 
 @contextmanager
-def _stopping(max_seconds: float | None) -> Iterator[Callable[[], bool]]:
+def _stopping(max_seconds: float | None, watch: Watch) -> Iterator[Callable[[], bool]]:
     """Yields `stop()`: true after the first Ctrl-C or SIGTERM or `max_seconds`; a second signal raises."""
     deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
     asked = threading.Event()
@@ -282,6 +289,7 @@ def _stopping(max_seconds: float | None) -> Iterator[Callable[[], bool]]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
+        watch.said("stopping after this piece of work, a second or (compiling) half a minute ...")
 
     # Only the main thread may set handlers; elsewhere the embedding program decides.
     in_main = threading.current_thread() is threading.main_thread()

@@ -183,6 +183,21 @@ def test_populations_without_expectation_are_refused_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_damaged_or_bare_run_says_what_to_do_or_is_mended(tmp_path):
+    done = run(tmp_path, *SMALL)
+    config = done.path / "config.yaml"
+    text = config.read_text()
+    config.unlink()
+    assert run(tmp_path, *SMALL).status == "complete"
+    assert config.read_text() == text
+    (shard,) = (done.path / "instances.parquet").iterdir()
+    shard.write_bytes(shard.read_bytes()[:100])
+    with pytest.raises(RunError, match="is damaged: delete it and run the same sweep again"):
+        run(tmp_path, *SMALL)
+    shard.unlink()
+    assert run(tmp_path, *SMALL).n_trained == 1
+
+
 def test_objectives_compare_on_one_axis(tmp_path):
     """The population objective beside the sampled one, evaluated exactly: never worse by more than noise."""
     done = run(

@@ -8,7 +8,7 @@ import typer
 
 from superpose_cli.cli import options
 from superpose_cli.cli.output import print_json
-from superpose_cli.cli.runs import find_runs
+from superpose_cli.cli.runs import find_runs, status_of
 
 
 class What(StrEnum):
@@ -75,6 +75,11 @@ def _runs() -> list[dict[str, Any]]:
         manifest = read_manifest(path)
         stored = f"{stored_instances(path):,}/{manifest.n_instances:,}"
         records.append(
-            {"path": str(path), "status": manifest.status, "instances": stored, "updated": manifest.updated}
+            {
+                "path": str(path),
+                "status": status_of(path, manifest),
+                "instances": stored,
+                "updated": manifest.updated,
+            }
         )
     return records

@@ -24,11 +24,15 @@ def in_json(value: Any) -> str:
     return json.dumps(_plain(value), indent=1, ensure_ascii=False)
 
 
+def continuing(path: Path) -> str:
+    """The command that continues the run in a folder."""
+    return f"superpose sweep --config {shlex.quote(str(path / 'config.yaml'))} --out {shlex.quote(str(path))}"
+
+
 def finish(result: "RunResult", *, json_: bool, quiet: bool) -> None:
     """Report where a run is; exit with 130 and the command that continues it if it was interrupted."""
     interrupted = result.status == "interrupted"
-    resume = f"superpose sweep --config {shlex.quote(str(result.path / 'config.yaml'))}"
-    resume += f" --out {shlex.quote(str(result.path))}"
+    resume = continuing(result.path)
     if not quiet:
         if result.status == "already done":
             typer.echo("already done; --fresh trains it anew", err=True)

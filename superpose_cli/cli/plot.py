@@ -57,9 +57,12 @@ def plot(
 
     look = find_style(style)
     loaded = load_run(find_run(run))
-    names = list(dict.fromkeys(plots or default_names(loaded)))
+    names, left_out = (list(dict.fromkeys(plots)), []) if plots else default_names(loaded)
     if not names:
-        raise RunError(f"no plot can show {loaded.path}: `superpose show` says how its instances ended.")
+        why = "; ".join(left_out) or "`superpose show` says how its instances ended"
+        raise RunError(f"no plot can show {loaded.path}: {why}")
+    for reason in left_out:
+        typer.echo(f"left out: {reason}", err=True)
     paths = draw(loaded, names, look, [name.strip() for name in formats.split(",")], out)
     if json_:
         print_json({"run": loaded.path, "figures": paths})

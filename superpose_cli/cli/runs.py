@@ -3,15 +3,26 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from superpose_cli.cli.options import OUTPUTS
 from superpose_cli.errors import RunError
+
+if TYPE_CHECKING:
+    from superpose_cli.results.manifest import Manifest
 
 
 def find_runs(outputs: Path = OUTPUTS) -> list[Path]:
     """All run folders under `outputs`, newest first."""
     manifests = sorted(outputs.glob("*/*/manifest.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     return [path.parent for path in manifests]
+
+
+def status_of(path: Path, manifest: "Manifest") -> str:
+    """The run's status; "stopped" where it says that it is running, but its process is gone."""
+    from superpose_cli.results.store import is_being_written
+
+    return "stopped" if manifest.status == "running" and not is_being_written(path) else manifest.status
 
 
 def find_run(name: str, outputs: Path = OUTPUTS) -> Path:
@@ -21,6 +32,8 @@ def find_run(name: str, outputs: Path = OUTPUTS) -> Path:
     run in it; the id of a run, or four or more unambiguous digits of it, for that run. Raises `RunError` for
     anything else.
     """
+    if not name.strip():
+        raise RunError("no run is named: give its folder, its id or its experiment's name")
     path = Path(name)
     if (path / "manifest.json").is_file():
         return path

@@ -13,6 +13,8 @@ from rich.text import Text
 
 from superpose_cli.cli import drawings
 from superpose_cli.cli.live import clock, counted
+from superpose_cli.cli.output import continuing
+from superpose_cli.cli.runs import status_of
 from superpose_cli.results.manifest import RunAxis
 from superpose_cli.results.run import Run
 
@@ -43,7 +45,7 @@ def facts(run: Run) -> dict[str, Any]:
         "path": str(run.path),
         "experiment": run.name,
         "run_id": manifest.run_id,
-        "status": manifest.status,
+        "status": status_of(run.path, manifest),
         "n_cells": run.n_cells,
         "restarts": run.restarts,
         "n_instances": manifest.n_instances,
@@ -60,11 +62,13 @@ def facts(run: Run) -> dict[str, Any]:
 
 def _summary(run: Run) -> Table:
     manifest, counts = run.manifest, _counts(run)
+    status = status_of(run.path, manifest)
     stored = sum(counts.values())
     rows = [
         ("run", f"{run.path}"),
         ("experiment", run.name),
-        ("status", f"{manifest.status}, {stored:,} of {manifest.n_instances:,} instances stored"),
+        ("status", f"{status}, {stored:,} of {manifest.n_instances:,} instances stored"),
+        *([("to continue", continuing(run.path))] if status in ("stopped", "interrupted") else []),
         ("grid", f"{counted(run.n_cells, 'cell')} x {counted(run.restarts, 'restart')}"),
         *(("axis", _axis_text(axis)) for axis in run.axes),
         ("engine", f"{manifest.engine}, {manifest.dtype} on {manifest.device}"),

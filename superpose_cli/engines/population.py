@@ -23,6 +23,7 @@ from superpose_cli.experiment.sharding import MAX_EVALUATION_INTEGRALS, MAX_STEP
 from superpose_cli.toy_model.model import PARAMETERS
 from superpose_cli.toy_model.patterns import (
     count_probability,
+    meeting_probability,
     most_active,
     pattern_probability,
     patterns,
@@ -31,8 +32,9 @@ from superpose_cli.toy_model.sampling import target_moments
 from superpose_cli.toy_model.spectra import hidden_covariance, set_covariance
 from superpose_cli.toy_model.theory import linear_population_loss
 
-LEFT_OUT = 1e-7
-"""Patterns with so many features on that rows with more are rarer than this are left out."""
+LEFT_OUT = 1e-4
+"""Rows with more features on than are gone through are at most this part of the rows in which features meet,
+which are what superposition costs. With up to three features nothing is left out."""
 TRAINING_NODES = 8
 """Gauss-Legendre nodes of a training step: within 1e-4 of the gradient's scale, as a test shows."""
 FIRST_NODES = 4
@@ -91,8 +93,7 @@ def _population(batch: InstanceBatch, n_nodes: int) -> tuple[Population, npt.NDA
     """The expectation in the kernels' terms, and the probability (I,) of what is left out of it."""
     family = batch.family
     different, law = _different_laws(batch)
-    counts = count_probability(family.law, different[:, :-1], different[:, -1])
-    most = most_active(counts, LEFT_OUT)
+    counts, most = _counts(family, different)
     signs = patterns(family.n_features, int(most.max()), family.signed)
     n_active = (signs != 0).sum(axis=1)
     # Each pattern's features that are on come first; what follows them is never read.
@@ -199,8 +200,18 @@ def _by_moments(family: Family) -> bool:
 def _most_active(batch: InstanceBatch) -> int:
     """How many features are on together in any instance, but for what is left out."""
     different, _ = _different_laws(batch)
-    counts = count_probability(batch.family.law, different[:, :-1], different[:, -1])
-    return int(most_active(counts, LEFT_OUT).max())
+    return int(_counts(batch.family, different)[1].max())
+
+
+def _counts(
+    family: Family, parameters: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """P(so many features are on) (K, n + 1) under K laws, and how many are gone through (K,)."""
+    p, correlation = parameters[:, :-1], parameters[:, -1]
+    counts = count_probability(family.law, p, correlation)
+    left_out = LEFT_OUT * meeting_probability(family.law, p, correlation)
+    possible = most_active(counts, np.zeros(len(counts)))
+    return counts, np.minimum(np.maximum(most_active(counts, left_out), 3), possible)
 
 
 def _smooth(family: Family) -> bool:

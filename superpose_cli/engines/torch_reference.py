@@ -53,7 +53,10 @@ class TorchEngine:
     def refuses(self, family: Family) -> str | None:
         """Only the population objective: it has no rows to draw."""
         if family.objective is Objective.population:
-            return "engine torch has no population objective; use engine numba, or train.objective=sampled"
+            return (
+                "engine torch has no population objective; use engine numba in float32, or "
+                "train.objective=sampled"
+            )
         return None
 
     def free_memory(self) -> int:

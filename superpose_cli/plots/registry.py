@@ -123,9 +123,19 @@ def find_plot(name: str) -> Plot:
     return PLOTS[check_name(name)]
 
 
-def default_names(run: Run) -> list[str]:
-    """The experiment's own list, or else every plot that the run has what it needs for."""
-    return list(run.manifest.plots) or [plot.name for plot in PLOTS.values() if _can_show(plot, run)]
+def default_names(run: Run) -> tuple[list[str], list[str]]:
+    """The plots of the experiment's own list, or else of all, that the run has what they need for.
+
+    And why the others of its own list are left out: an axis may have been fixed, or much have failed.
+    """
+    names, reasons = [], []
+    for name in run.manifest.plots or PLOTS:
+        try:
+            find_plot(name).select(run)
+            names.append(name)
+        except Lacks as lack:
+            reasons.append(str(lack))
+    return names, reasons if run.manifest.plots else []
 
 
 def draw(
@@ -156,11 +166,3 @@ def draw(
         with replacing(folder / f"{plot.name}.md") as draft:
             draft.write_text(words.markdown(), encoding="utf-8")
     return paths
-
-
-def _can_show(plot: Plot, run: Run) -> bool:
-    try:
-        plot.select(run)
-    except Lacks:
-        return False
-    return True

@@ -85,7 +85,12 @@ MEASURED = (
     Column("objective", "f64", "loss", "What was trained: the loss plus hidden_l1 times hidden_l1_mean."),
     Column("loss", "f64", "loss", "Importance-weighted squared error, mean over rows and features."),
     Column("loss_method", "str", "1", "How the loss was computed: sampled or population."),
-    Column("loss_stderr", "f64", "loss", "Standard error of the loss; 0 where it is exact."),
+    Column(
+        "loss_stderr",
+        "f64",
+        "loss",
+        "Standard error of the loss (sampled), or a bound of its error (population).",
+    ),
     Column(
         "loss_ratio",
         "f64",
@@ -112,7 +117,7 @@ MEASURED = (
     Column("hidden_effective_rank", "f64", "1", "exp of hidden_spectral_entropy."),
     Column("hidden_spectral_entropy", "f64", "nats", "Entropy of hidden_eigenvalues as shares."),
     Column("hidden_participation_ratio", "f64", "1", "(Sum of hidden_eigenvalues)^2 / sum of their squares."),
-    Column("hidden_l1_mean", "f64", "1", "Mean over rows of the L1 norm of h."),
+    Column("hidden_l1_mean", "f64", "1", "Mean over rows of the L1 norm of h; NaN of a population."),
     Column("b_hidden", "f32[]", "1", "Bias of the hidden layer; null if the model has none.", nullable=True),
     Column("status", "str", "1", "ok, dead (all gradients zero) or diverged."),
     Column("failed_step", "i64", "steps", "First step that left a non-finite weight.", nullable=True),

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
@@ -54,9 +55,16 @@ def incomplete_shards(run: Path) -> set[int]:
 
 
 def stored_instances(run: Path) -> int:
-    """Instances in the committed shards that can be read, by the footers of their files."""
+    """Instances in the committed shards, by the footers of their files; RunError if one is damaged."""
     whole = committed_shards(run) - incomplete_shards(run)
-    return sum(pq.read_metadata(shard_file(run, "instances", shard)).num_rows for shard in sorted(whole))
+    return sum(_rows(shard_file(run, "instances", shard)) for shard in sorted(whole))
+
+
+def _rows(file: Path) -> int:
+    try:
+        return pq.read_metadata(file).num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise RunError(f"{file} is damaged: delete it and run the same sweep again") from error
 
 
 def read_config(run: Path) -> dict[str, Any]:

@@ -91,7 +91,9 @@ def parse_manifest(text: str, path: Path) -> Manifest:
     try:
         record = json.loads(text)
     except ValueError as error:
-        raise RunError(f"{path} is not valid JSON ({error}): restore it, or run the sweep again") from None
+        raise RunError(
+            f"{path} is not valid JSON ({error}): restore it, or run the sweep with --fresh"
+        ) from None
     if not isinstance(record, dict) or type(record.get("schema_version")) is not int:
         raise RunError(f"{path} is not a superpose manifest: give the folder of a superpose run")
     if record["schema_version"] > SCHEMA_VERSION:

@@ -232,6 +232,21 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
+def is_being_written(path: Path) -> bool:
+    """Whether a process has the run open for writing; a run that says it is running may have been killed."""
+    try:
+        descriptor = os.open(path / layout.STAGING / LOCK, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _holder(file: Path) -> str:
     try:
         record = json.loads(file.read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 Given its pattern, the values of the features that are on are independent of each other in every law.
 """
 
+from collections.abc import Iterator
 from itertools import combinations, product
 from math import comb
 
@@ -78,22 +79,48 @@ def count_probability(law: Law, feature_probability: F64, correlation: F64) -> F
         found = np.zeros((len(feature_probability), n + 1))
         found[:, law.k] = 1
         return found
-    size = law.set_size if law.kind in ("correlated", "anticorrelated") else 1
     found = np.ones((len(feature_probability), 1))
-    for start in range(0, n, size):
-        members = min(size, n - start)
-        signs = patterns(members, members, False)
-        inside = Law(law.kind, set_size=law.set_size)
-        p = pattern_probability(inside, feature_probability[:, start : start + size], correlation, signs)
-        of_set = np.stack([p[:, signs.sum(axis=1) == count].sum(axis=1) for count in range(members + 1)], 1)
-        longer = np.zeros((len(found), found.shape[1] + members))
-        for count in range(members + 1):
-            longer[:, count : count + found.shape[1]] += of_set[:, count, None] * found
-        found = longer
+    for of_set in _set_counts(law, feature_probability, correlation):
+        found = _of_sum(found, of_set)
     return found
 
 
-def most_active(counts: F64, left_out: float) -> I64:
-    """(I,): the smallest number that at most `left_out` of the rows exceed, from `count_probability`."""
+def meeting_probability(law: Law, feature_probability: F64, correlation: F64) -> F64:
+    """(I,): probability that features of two sets (independent: two features) are on together.
+
+    Without such rows nothing speaks against superposition, so they set the scale of what may be left out.
+    0 where all features are one set.
+    """
+    if law.kind == "exactly_k":
+        return np.zeros(len(feature_probability))
+    found = np.ones((len(feature_probability), 1))
+    for of_set in _set_counts(law, feature_probability, correlation):
+        some = of_set[:, 1:].sum(axis=1)
+        found = _of_sum(found, np.stack([of_set[:, 0], some], axis=1))
+    return found[:, 2:].sum(axis=1)
+
+
+def _set_counts(law: Law, feature_probability: F64, correlation: F64) -> Iterator[F64]:
+    """(I, members + 1) of each set: the probability that so many of its features are on."""
+    n = feature_probability.shape[1]
+    size = law.set_size if law.kind in ("correlated", "anticorrelated") else 1
+    inside = Law(law.kind, set_size=law.set_size)
+    for start in range(0, n, size):
+        members = min(size, n - start)
+        signs = patterns(members, members, False)
+        p = pattern_probability(inside, feature_probability[:, start : start + size], correlation, signs)
+        yield np.stack([p[:, signs.sum(axis=1) == count].sum(axis=1) for count in range(members + 1)], 1)
+
+
+def _of_sum(first: F64, second: F64) -> F64:
+    """The distribution of the sum of two independent counts, (I, a) and (I, b) -> (I, a + b - 1)."""
+    found = np.zeros((len(first), first.shape[1] + second.shape[1] - 1))
+    for count in range(second.shape[1]):
+        found[:, count : count + first.shape[1]] += second[:, count, None] * first
+    return found
+
+
+def most_active(counts: F64, left_out: F64) -> I64:
+    """(I,): the smallest number that at most `left_out` (I,) of the rows exceed, from `count_probability`."""
     beyond = counts[:, ::-1].cumsum(axis=1)[:, ::-1]  # P(count >= c)
-    return (beyond[:, 1:] > left_out).sum(axis=1)
+    return (beyond[:, 1:] > left_out[:, None]).sum(axis=1)

@@ -1,12 +1,18 @@
 """Naming a run: by folder, by id, by experiment."""
 
+import fcntl
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from superpose_cli.cli.runs import find_run, find_runs
+from superpose_cli.cli.runs import find_run, find_runs, status_of
 from superpose_cli.errors import RunError
+from superpose_cli.results.manifest import read_manifest
+from superpose_cli.results.store import LOCK
+from tests.synthetic import write_run
 
 
 @pytest.fixture
@@ -43,7 +49,7 @@ def test_a_run_is_found(outputs: Path, name: str, expected: str) -> None:
         ("aabb", "ambiguous: outputs/intro/aabb0011, outputs/intro/aabb0022"),
         ("intor", "Did you mean 'intro'"),
         ("aab", "no run 'aab'"),
-        ("", "no run ''"),
+        ("", "no run is named"),
         ("nowhere/at/all", "superpose list runs"),
         ("empty", "holds no manifest.json"),
     ],
@@ -56,3 +62,16 @@ def test_no_run_is_found(outputs: Path, name: str, message: str) -> None:
 
 def test_runs_are_listed_newest_first(outputs: Path) -> None:
     assert [run.name for run in find_runs()] == ["aabb0011", "aabb0022", "cc003300"]
+
+
+def test_a_killed_run_is_stopped_not_running(tmp_path: Path) -> None:
+    """Its manifest still says that it is running; the lock is gone with its process."""
+    run = write_run(tmp_path / "killed", np.ones((1, 2, 1)))
+    manifest = replace(read_manifest(run), status="running")
+    assert status_of(run, manifest) == "stopped"
+    staging = run / ".staging"
+    staging.mkdir(exist_ok=True)
+    with (staging / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert status_of(run, manifest) == "running"
+    assert status_of(run, replace(manifest, status="complete")) == "complete"

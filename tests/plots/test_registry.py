@@ -36,9 +36,12 @@ def test_every_plot_says_what_it_is_and_needs() -> None:
 
 
 def test_default_is_the_experiments_list_or_all_that_can_be_shown(tmp_path, run) -> None:
-    assert default_names(run) == [name for name in PLOTS if name != "phase"]
-    listed = write_run(tmp_path / "listed", np.ones((1, 3, 2)), plots=("wtw", "arrows"))
-    assert default_names(load_run(listed)) == ["wtw", "arrows"]
+    assert default_names(run) == ([name for name in PLOTS if name != "phase"], [])
+    listed = write_run(tmp_path / "listed", np.ones((1, 3, 2)), plots=("wtw", "phase", "arrows"))
+    names, left_out = default_names(load_run(listed))
+    assert names == ["wtw", "arrows"]
+    assert len(left_out) == 1
+    assert left_out[0].startswith("plot phase cannot show run")
 
 
 def test_draw_writes_figures_and_words(run) -> None:

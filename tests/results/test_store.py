@@ -17,7 +17,7 @@ from superpose_cli.errors import RunError, SuperposeError
 from superpose_cli.results.columns import TABLES
 from superpose_cli.results.manifest import read_manifest
 from superpose_cli.results.run import load_run
-from superpose_cli.results.store import RunStore
+from superpose_cli.results.store import RunStore, is_being_written
 from tests.synthetic import shard_tables, synthetic_manifest
 
 CONFIG = "experiment: synthetic\nmodel:\n  n_features: 5\n  n_hidden: 2\nengine:\n  name: auto\n"
@@ -233,9 +233,11 @@ def test_one_writer_at_a_time(run: Path) -> None:
         assert holder.stdout.readline() == "open\n"
         with pytest.raises(RunError, match=f"is being written by process {holder.pid} on "):
             open_store(run)
+        assert is_being_written(run)
         assert len(load_run(run).instances(["cell"])) == 4  # readers are free to come
         holder.send_signal(signal.SIGKILL)
         holder.wait()
+    assert not is_being_written(run)
     open_store(run).close()
 
 

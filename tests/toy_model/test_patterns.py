@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from superpose_cli.toy_model.patterns import (
     count_probability,
+    meeting_probability,
     most_active,
     n_patterns,
     pattern_probability,
@@ -60,9 +61,21 @@ def test_counts_are_sums_over_patterns(law, n, p, c, seed):
     expected = [probability[on.sum(1) == count].sum() for count in range(n + 1)]
     np.testing.assert_allclose(counts[0], expected, atol=1e-12)
     for left_out in (0.3, 1e-3, 0.0):
-        most = most_active(counts, left_out)[0]
+        most = most_active(counts, np.array([left_out]))[0]
         assert counts[0, most + 1 :].sum() <= left_out
         assert most == 0 or counts[0, most:].sum() > left_out
+
+
+@settings(deadline=None)
+@given(law=laws, n=st.integers(3, 6), p=st.floats(0.01, 1), c=st.floats(0, 1), seed=st.integers(0, 99))
+def test_features_of_two_sets_meet(law, n, p, c, seed):
+    cell, correlation = cell_of(law, n, p, seed), np.array([c])
+    on = patterns(n, n, False)
+    probability = pattern_probability(law, cell, correlation, on)[0]
+    size = n if law.kind == "exactly_k" else max(law.set_size, 1)
+    sets = np.add.reduceat(on, np.arange(0, n, size), axis=1) > 0
+    expected = probability[sets.sum(axis=1) >= 2].sum()
+    assert meeting_probability(law, cell, correlation)[0] == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("law", [Law("independent", signed=True), Law("correlated", signed=True, set_size=2)])
