@@ -233,7 +233,6 @@ def _train_shards(
                     trained,
                     engine=engine.name,
                     numerics=engine.numerics,
-                    loss_method=config.evaluation.method,
                 )
                 store.commit(shard, **tables)
                 for part in trained:

@@ -7,6 +7,7 @@ through one by one (`numba_population`).
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def population_refuses(family: Family) -> str | None:
         return "it is not for data=finite, whose rows are a table"
     if family.hidden_activation is not Activation.identity:
         return "it needs model.hidden_activation=identity"
-    if family.value is ValueKind.exponential and not _by_moments(family):
+    if family.value is ValueKind.exponential and not by_moments(family):
         return "it needs values with a bound: data.value=uniform or constant"
     return None
 
@@ -67,7 +68,7 @@ def check_population(batches: Iterable[InstanceBatch], *, training: bool) -> Non
         refusal, family = population_refuses(batch.family), batch.family
         if (batch.hidden_l1 > 0).any():
             refusal = "it has no mean of ||h||_1, which model.hidden_l1 asks for"
-        if refusal is None and (training or not _by_moments(family)):
+        if refusal is None and (training or not by_moments(family)):
             most, count = integrals(batch)
             if count > limit:
                 refusal = (
@@ -141,7 +142,7 @@ def _probabilities(
 
 def evaluated_at_once(batch: InstanceBatch) -> int:
     """How many instances of the batch are evaluated in about a second, or less."""
-    if _by_moments(batch.family):
+    if by_moments(batch.family):
         return len(batch)
     return max(1, int(MAX_EVALUATION_INTEGRALS / integrals(batch)[1]))
 
@@ -157,7 +158,7 @@ def population_evaluation(batch: InstanceBatch, state: State) -> Evaluation:
     mean, square = target_moments(
         batch.family.law, batch.feature_probability, batch.high, batch.family.target
     )
-    if _by_moments(batch.family):
+    if by_moments(batch.family):
         feature_loss = _linear_loss(batch, state, mean, square - mean * mean)
         bound, dead = np.zeros(len(batch)), np.zeros(len(batch), np.bool_)
     else:
@@ -176,6 +177,11 @@ def population_evaluation(batch: InstanceBatch, state: State) -> Evaluation:
     )
 
 
+def with_exact_loss(found: Evaluation, exact: Evaluation) -> Evaluation:
+    """What was measured on rows, with the expected loss in place of theirs."""
+    return replace(found, loss=exact.loss, loss_stderr=exact.loss_stderr, feature_loss=exact.feature_loss)
+
+
 def linear_hidden_covariance(batch: InstanceBatch, W: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """(I, m, m): of h, in closed form, where the hidden layer is linear and rows are not of unit norm."""
     family = batch.family
@@ -188,8 +194,8 @@ def linear_hidden_covariance(batch: InstanceBatch, W: npt.NDArray[Any]) -> npt.N
     return hidden_covariance(W.astype(np.float64), square - mean * mean, within, size)
 
 
-def _by_moments(family: Family) -> bool:
-    """Whether the loss follows from the means and variances of the inputs."""
+def by_moments(family: Family) -> bool:
+    """Whether the loss follows from the means and variances of the inputs: then it is always exact."""
     return (
         family.output_activation is Activation.identity
         and family.target is Target.identity

@@ -11,7 +11,12 @@ import numpy.typing as npt
 
 from superpose_cli.engines.base import Engine, Evaluation, State, concatenate, take
 from superpose_cli.engines.baseline import baseline_loss
-from superpose_cli.engines.population import evaluated_at_once, population_evaluation
+from superpose_cli.engines.population import (
+    by_moments,
+    evaluated_at_once,
+    population_evaluation,
+    with_exact_loss,
+)
 from superpose_cli.experiment.config import (
     DataKind,
     EvaluationConfig,
@@ -102,6 +107,8 @@ class Trained:
     evaluation: Evaluation
     table: Evaluation | None
     """On the fixed table (finite data)."""
+    loss_method: EvaluationMethod
+    """How the loss was found: of linear models on independent features it is always exact."""
     objective: npt.NDArray[np.float64]
     """(I,): what was trained, on the table for finite data, else on the evaluation rows."""
     status: npt.NDArray[np.str_]
@@ -185,7 +192,8 @@ def _train_pack(
     def judged(n_rows: int) -> Evaluation:
         if evaluation.method is EvaluationMethod.population:
             return _in_slices(population_evaluation, batch, state, evaluated_at_once(batch), stop)
-        return on_rows(n_rows)
+        found = on_rows(n_rows)
+        return with_exact_loss(found, population_evaluation(batch, state)) if by_moments(family) else found
 
     state = engine.initialise(batch)
     first = engine.evaluate_table(batch, state) if finite else judged(short)
@@ -215,6 +223,7 @@ def _train_pack(
         state,
         found,
         table,
+        EvaluationMethod.population if by_moments(family) else evaluation.method,
         objective,
         status,
         failed_step,
@@ -300,6 +309,7 @@ def _join(batch: InstanceBatch, packs: Sequence[Trained]) -> Trained:
         concatenate([pack.state for pack in packs]),
         concatenate([pack.evaluation for pack in packs]),
         concatenate(with_table) if with_table else None,
+        packs[0].loss_method,
         np.concatenate([pack.objective for pack in packs]),
         np.concatenate([pack.status for pack in packs]),
         np.concatenate([pack.failed_step for pack in packs]),

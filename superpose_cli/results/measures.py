@@ -29,10 +29,10 @@ MAX_SPLIT_FEATURES = 2048
 
 
 def shard_tables(
-    grid: Grid, trained: Sequence[Trained], *, engine: str, numerics: str, loss_method: str
+    grid: Grid, trained: Sequence[Trained], *, engine: str, numerics: str
 ) -> dict[str, pa.Table]:
     """The tables `instances`, `features` and `history` of the batches of one shard."""
-    run = {"engine": engine, "numerics": numerics, "loss_method": loss_method}
+    run = {"engine": engine, "numerics": numerics}
     # Diverged weights are stored as they are; their metrics become NaN or infinite in silence.
     with np.errstate(over="ignore", invalid="ignore"):
         parts = {
@@ -56,6 +56,7 @@ def _instances(grid: Grid, trained: Trained) -> Columns:
         **grid.cell_columns(batch.cell),
         "objective": trained.objective,
         "loss": found.loss,
+        "loss_method": trained.loss_method,
         "loss_stderr": found.loss_stderr,
         "loss_ratio": _loss_ratio(trained),
         "train_loss": None if trained.table is None else trained.table.loss,

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from superpose_cli.engines import choose_engine
+from superpose_cli.engines.population import by_moments
 from superpose_cli.engines.training import SILENT, Progress, Trained, train_batch
 from superpose_cli.experiment.config import (
     Activation,
@@ -77,7 +78,7 @@ def trained(family: Family, weights: bool = False, **given: Any) -> Trained:
 
 
 def tables(*parts: Trained) -> dict[str, pa.Table]:
-    return measures.shard_tables(GRID, parts, engine="torch", numerics="test", loss_method="sampled")
+    return measures.shard_tables(GRID, parts, engine="torch", numerics="test")
 
 
 def check_sampled(one: One, x: np.ndarray, row: dict[str, Any], exact: bool) -> None:
@@ -112,13 +113,21 @@ def test_instances(data: str, model: dict[str, Any]) -> None:
     for i, (one, row) in enumerate(zip(each(part), tables(part)["instances"].to_pylist(), strict=True)):
         expected = instance_columns(one, rows[i], None if fixed is None else fixed[i])
         expected["objective"] += part.batch.hidden_l1[i] * expected.pop("l1")
+        method = "population" if by_moments(part.batch.family) else "sampled"
+        if method == "population":  # exact, while the rows scatter around it
+            error = SIGMAS * expected["loss_stderr"]
+            assert row["loss"] == pytest.approx(expected["loss"], abs=error)
+            n = part.batch.family.n_features
+            objective = pytest.approx(expected["objective"], abs=n * error)
+            assert row["objective"] == objective
+            expected |= {"loss": row["loss"], "objective": row["objective"], "loss_stderr": 0.0}
         for name, value in expected.items():
             # Integrals on a grid are good for six digits, as are roots of eigenvalues near 0 and float32.
             rough = name.startswith(("loss_", "singular", "b_hidden"))
             told = value if value is None else pytest.approx(value, rel=1e-7, abs=1e-6 if rough else 1e-12)
             assert row[name] == told, name
         check_sampled(one, rows[i], row, exact=not linear)
-        told = {"status": part.status[i], "engine": "torch", "numerics": "test", "loss_method": "sampled"}
+        told = {"status": part.status[i], "engine": "torch", "numerics": "test", "loss_method": method}
         assert {name: row[name] for name in told} == told
         assert row["failed_step"] is None
         sampled = {c.name for c in MEASURED if c.name == "loss_ratio" or c.name.startswith("hidden_")}
