@@ -23,6 +23,7 @@ from superpose_cli.plots.stored import (
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import Words, counted, listed, note_sentence, number, shown_restart, span
 from superpose_cli.results.run import Run
+from superpose_cli.toy_model.geometry import canonical
 from superpose_cli.toy_model.metrics import represented
 
 F64 = npt.NDArray[np.float64]
@@ -82,22 +83,9 @@ def select(run: Run) -> Arrows:
 
 
 def turned(W: npt.ArrayLike) -> F64:
-    """W (n, 2) rotated and mirrored: the first represented feature points right, the next off that line up.
-
-    A rotation or reflection of the hidden space changes nothing in the model, so this makes restarts and
-    cells comparable. Empty (0, 2) where W is not finite.
-    """
+    """W (n, 2) in the pose of `geometry.canonical`; empty (0, 2) where W is not finite."""
     W = np.asarray(W, dtype=np.float64)
-    if not np.isfinite(W).all():
-        return np.empty((0, 2))
-    seen = np.flatnonzero(represented(np.linalg.norm(W, axis=1)))
-    if not len(seen):
-        return W
-    x, y = W[seen[0]] / np.linalg.norm(W[seen[0]])
-    W = W @ np.array([[x, -y], [y, x]])
-    off = [i for i in seen if abs(W[i, 1]) > 0.1 * np.linalg.norm(W[i])]
-    guide = off[0] if off else int(np.abs(W[:, 1]).argmax())
-    return W * np.array([1.0, -1.0]) if W[guide, 1] < 0 else W
+    return canonical(W) if np.isfinite(W).all() else np.empty((0, 2))
 
 
 def shape(W: F64) -> Shape:
