@@ -21,7 +21,8 @@ from superpose_cli import __version__
 from superpose_cli.engines import Choice, choose_engine
 from superpose_cli.engines.compiling import compilation_told
 from superpose_cli.engines.population import check_population
-from superpose_cli.engines.training import SILENT, Interrupted, Progress, Trained, Watch, train_batch
+from superpose_cli.engines.training import train_shard
+from superpose_cli.engines.watch import SILENT, Interrupted, Progress, Watch
 from superpose_cli.errors import ConfigError, RunError
 from superpose_cli.experiment.axes import Experiment, as_experiment
 from superpose_cli.experiment.compose import dump_experiment
@@ -216,18 +217,15 @@ def _train_shards(
             for shard in range(len(shards)):
                 if shard in done:
                     continue
-                trained: list[Trained] = [
-                    train_batch(
-                        engine,
-                        batch,
-                        evaluation=config.evaluation,
-                        history=config.history,
-                        memory=memory,
-                        progress=progress,
-                        stop=stop,
-                    )
-                    for batch in grid.batches(*shards[shard])
-                ]
+                trained = train_shard(
+                    engine,
+                    grid.batches(*shards[shard]),
+                    evaluation=config.evaluation,
+                    history=config.history,
+                    memory=memory,
+                    progress=progress,
+                    stop=stop,
+                )
                 tables = shard_tables(
                     grid,
                     trained,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from superpose_cli.engines.training import SILENT
+from superpose_cli.engines.watch import SILENT
 from superpose_cli.errors import ConfigError, RunError
 from superpose_cli.experiment import sharding
 from superpose_cli.experiment.compose import load_experiment

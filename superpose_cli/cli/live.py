@@ -1,6 +1,6 @@
 """How a sweep tells what it does: a live bar on a terminal, plain lines elsewhere, or nothing.
 
-Each class is a `Watch` (engines/training.py). All of it goes to stderr; stdout belongs to results.
+Each class is a `Watch` (engines/watch.py). All of it goes to stderr; stdout belongs to results.
 """
 
 import math

@@ -91,7 +91,10 @@ def concatenate(parts: Sequence[Record]) -> Record:
         first = values[0]
         if isinstance(first, dict):
             return {name: join([value[name] for value in values]) for name in first}
-        return np.concatenate(values) if isinstance(first, np.ndarray) else first
+        if not isinstance(first, np.ndarray):
+            return first
+        # In one order in memory, whatever came in: it decides the order, and so the bits, of later sums.
+        return np.ascontiguousarray(first if len(values) == 1 else np.concatenate(values))
 
     kind = type(parts[0])
     return kind(**{f.name: join([getattr(part, f.name) for part in parts]) for f in fields(kind)})

@@ -1,22 +1,25 @@
-"""What surrounds every engine: packs that fit the memory, the history, interrupts, progress and flags."""
+"""What surrounds every engine: packs that fit the memory, checkpoints, the history, interrupts and flags."""
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from superpose_cli.engines.base import Engine, Evaluation, State, concatenate, take
 from superpose_cli.engines.baseline import baseline_loss
+from superpose_cli.engines.packs import Pack, is_out_of_memory, join, whole
 from superpose_cli.engines.population import (
     by_moments,
     evaluated_at_once,
     population_evaluation,
     with_exact_loss,
 )
+from superpose_cli.engines.watch import Interrupted, Progress
+from superpose_cli.errors import SuperposeError
 from superpose_cli.experiment.config import (
     DataKind,
     EvaluationConfig,
@@ -36,52 +39,10 @@ EVALUATED_VALUES = 1 << 28
 """Inputs that are evaluated between two looks at the keyboard: a second or so."""
 CHUNK_SECONDS = 0.5
 """Aim for the time between two looks at the clock, the keyboard and the progress bar."""
-
-
-class Interrupted(Exception):
-    """Training was asked to stop; what is not committed is dropped."""
-
-
-class Watch(Protocol):
-    """Who is told how the work goes. Calls are cheap and may be ignored."""
-
-    def started(self, n_instances: int, n_stored: int, engine: str, reason: str) -> None:
-        """The run begins; `n_stored` instances are already there, `reason` says why this engine."""
-        ...
-
-    def progressed(self, instances: float, loss: float, instance_steps: int) -> None:
-        """Instances done so far (with fractions), the latest mean loss (or NaN), updates done by all."""
-        ...
-
-    def compiling(self, seconds: float | None) -> None:
-        """A kernel is being compiled (None), or was, in so many seconds; from whichever thread does it."""
-        ...
-
-    def committed(self, instances: int) -> None:
-        """So many instances are now stored, in all."""
-        ...
-
-    def said(self, message: str) -> None:
-        """Something worth a line."""
-        ...
-
-    def finished(self, status: str) -> None:
-        """The run ends: complete, interrupted or failed."""
-        ...
-
-
-class _Silent:
-    """Tells nobody."""
-
-    def started(self, n_instances: int, n_stored: int, engine: str, reason: str) -> None: ...
-    def progressed(self, instances: float, loss: float, instance_steps: int) -> None: ...
-    def compiling(self, seconds: float | None) -> None: ...
-    def committed(self, instances: int) -> None: ...
-    def said(self, message: str) -> None: ...
-    def finished(self, status: str) -> None: ...
-
-
-SILENT: Watch = _Silent()
+CHECKPOINT_SECONDS = 30.0
+"""Time between two checkpoints of a shard, and before the first: most shards are done sooner."""
+CHECKPOINT_SHARE = 0.05
+"""Of the time, at most about this share goes into writing checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -118,21 +79,6 @@ class Trained:
     history: History
 
 
-@dataclass
-class Progress:
-    """Counts what the packs of a run have done and passes it on."""
-
-    watch: Watch
-    instances: float = 0.0
-    instance_steps: int = 0
-
-    def add(self, instances: int, steps: int, of_steps: int, loss: float) -> None:
-        """So many instances advanced by `steps` of their `of_steps` updates."""
-        self.instances += instances * steps / of_steps
-        self.instance_steps += instances * steps
-        self.watch.progressed(self.instances, loss, self.instance_steps)
-
-
 def history_steps(history: HistoryConfig, steps: int) -> list[int]:
     """The recorded steps, 0 and `steps` among them; empty where nothing is recorded."""
     if not history.every:
@@ -145,79 +91,204 @@ def history_steps(history: HistoryConfig, steps: int) -> list[int]:
     return sorted({0, *inner, steps})
 
 
-def train_batch(
+def train_shard(
     engine: Engine,
-    batch: InstanceBatch,
+    batches: Sequence[InstanceBatch],
     *,
     evaluation: EvaluationConfig,
     history: HistoryConfig,
     memory: int,
     progress: Progress,
     stop: Callable[[], bool],
-) -> Trained:
-    """Train a batch, pack by pack, and measure it. Raises Interrupted soon after `stop()` turns true."""
-    packs = []
-    for pack in _packs(batch, engine.pack_instances(batch.family, memory)):
-        packs.append(_train_pack(engine, pack, evaluation, history, progress, stop))
-    return packs[0] if len(packs) == 1 else _join(batch, packs)
+    begun: Sequence[Pack] = (),
+    save: Callable[[Sequence[Pack]], None] = lambda packs: None,
+) -> list[Trained]:
+    """Train the batches of a shard and measure them.
+
+    `begun` are packs that an earlier process saved; `save(packs)` is called with all packs of the shard every
+    CHECKPOINT_SECONDS. The same bits come out however often that happened. Raises Interrupted soon after
+    `stop()` turns true, when all is saved, and SuperposeError where one instance exceeds the memory.
+    """
+    packs = whole(begun, [len(batch) for batch in batches])
+    progress.resume(sum(len(pack) * pack.step / batches[pack.batch].family.steps for pack in packs))
+    shard = _Shard(
+        engine=engine,
+        batches=batches,
+        evaluation=evaluation,
+        history=history,
+        progress=progress,
+        stop=stop,
+        save=save,
+        packs=packs,
+    )
+    try:
+        shard.train(memory)
+    except Interrupted:
+        shard.checkpoint()
+        raise
+    return [
+        _trained(batch, join([pack for pack in shard.packs if pack.batch == number]), evaluation, history)
+        for number, batch in enumerate(batches)
+    ]
 
 
-def _packs(batch: InstanceBatch, size: int) -> Iterator[InstanceBatch]:
-    # Equal packs: a last pack of a few instances would waste the machine.
-    count = -(-len(batch) // size)
-    for part in np.array_split(np.arange(len(batch)), count):
-        yield batch.take(slice(part[0], part[-1] + 1))
+@dataclass(kw_only=True)
+class _Shard:
+    """A shard in training: its packs one after the other, with pauses to look up and to save."""
 
+    engine: Engine
+    batches: Sequence[InstanceBatch]
+    evaluation: EvaluationConfig
+    history: HistoryConfig
+    progress: Progress
+    stop: Callable[[], bool]
+    save: Callable[[Sequence[Pack]], None]
+    packs: list[Pack]
+    unsaved: bool = False
+    next_checkpoint: float = field(default_factory=lambda: time.monotonic() + CHECKPOINT_SECONDS)
 
-def _train_pack(
-    engine: Engine,
-    batch: InstanceBatch,
-    evaluation: EvaluationConfig,
-    history: HistoryConfig,
-    progress: Progress,
-    stop: Callable[[], bool],
-) -> Trained:
-    family = batch.family
-    finite = family.data is DataKind.finite
-    short = min(HISTORY_ROWS, evaluation.n_rows or HISTORY_ROWS)
+    def train(self, memory: int) -> None:
+        """Train and measure all packs, cut to what `memory` bytes hold, or further where that was wrong."""
+        limits = [self.engine.pack_instances(batch.family, memory) for batch in self.batches]
+        at = 0
+        while at < len(self.packs):
+            pack = self.packs[at]
+            if pack.found is not None:
+                at += 1
+            elif len(pack) > limits[pack.batch]:
+                self.packs[at : at + 1] = pack.cut(limits[pack.batch])
+            elif not self._fits(pack):
+                limits[pack.batch] = len(pack) // 2
+                self.progress.watch.said(f"out of memory: going on with {len(pack) // 2:,} instances at once")
 
-    def on_rows(n_rows: int) -> Evaluation:
-        size = max(16, EVALUATED_VALUES // (n_rows * family.n_features))
+    def checkpoint(self) -> None:
+        """Save all packs if anything is new."""
+        began = time.monotonic()
+        if self.unsaved:
+            self.save(self.packs)
+            self.unsaved = False
+        now = time.monotonic()
+        self.next_checkpoint = now + max(CHECKPOINT_SECONDS, (now - began) / CHECKPOINT_SHARE)
 
+    @property
+    def _short(self) -> int:
+        """Rows of a short measurement."""
+        return min(HISTORY_ROWS, self.evaluation.n_rows or HISTORY_ROWS)
+
+    def _pause(self) -> None:
+        if self.stop():
+            raise Interrupted
+        if time.monotonic() >= self.next_checkpoint:
+            self.checkpoint()
+
+    def _fits(self, pack: Pack) -> bool:
+        """Train the pack to its end; False where the memory is too small, which leaves it where it was."""
+        try:
+            self._train_pack(pack)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(pack) == 1:
+                family = self.batches[pack.batch].family
+                raise SuperposeError(
+                    f"out of memory with a single instance of n_features={family.n_features}, "
+                    f"n_hidden={family.n_hidden}: lower train.n_batch, data.n_rows or model.n_features, or "
+                    f"free some memory and run the same command to continue"
+                ) from error
+            return False
+        return True
+
+    def _train_pack(self, pack: Pack) -> None:
+        batch = self.batches[pack.batch].take(slice(pack.start, pack.stop))
+        family, finite = batch.family, batch.family.data is DataKind.finite
+        state = pack.state if pack.state is not None else self._begin(batch, pack)
+        for target in history_steps(self.history, family.steps)[pack.records :]:
+            state = self._advance(batch, pack, state, target)
+            self._record(batch, pack, state)
+        state = self._advance(batch, pack, state, family.steps)
+        table = self.engine.evaluate_table(batch, state) if finite else None
+        found = self._judged(batch, state, self.evaluation.n_rows or HISTORY_ROWS)
+        pack.found, pack.table, self.unsaved = found, table, True
+
+    def _begin(self, batch: InstanceBatch, pack: Pack) -> State:
+        state = self.engine.initialise(batch)
+        finite = batch.family.data is DataKind.finite
+        first = (
+            self.engine.evaluate_table(batch, state) if finite else self._judged(batch, state, self._short)
+        )
+        pack.state, pack.first = state, _objective(batch, first)
+        return state
+
+    def _advance(self, batch: InstanceBatch, pack: Pack, state: State, target: int) -> State:
+        """Advance to `target` in chunks of about half a second, looking up in between."""
+        loss = float(np.mean(pack.history["loss"][-1])) if pack.records else math.nan
+        chunk = 1
+        while state.step < target:
+            self._pause()
+            before, began = state.step, time.perf_counter()
+            state = self.engine.advance(batch, state, min(target, before + chunk))
+            pack.state, self.unsaved = state, True
+            done = state.step - before
+            self.progress.add(len(batch), done, batch.family.steps, loss)
+            pace = done / max(time.perf_counter() - began, 1e-6)
+            chunk = max(1, min(8 * chunk, int(pace * CHUNK_SECONDS)))
+        return state
+
+    def _record(self, batch: InstanceBatch, pack: Pack, state: State) -> None:
+        taken: dict[str, npt.NDArray[Any]] = {"loss": self._on_rows(batch, state, self._short).loss}
+        if batch.family.data is DataKind.finite:
+            taken["train_loss"] = self.engine.evaluate_table(batch, state).loss
+        if self.history.weights:
+            parameters = {name: getattr(state, name) for name in PARAMETERS}
+            taken |= {name: value for name, value in parameters.items() if value is not None}
+        for name, values in taken.items():  # all or none of a record, whatever stops it
+            pack.history.setdefault(name, []).append(values)
+        self.unsaved = True
+
+    def _judged(self, batch: InstanceBatch, state: State, n_rows: int) -> Evaluation:
+        if self.evaluation.method is EvaluationMethod.population:
+            return self._in_slices(population_evaluation, batch, state, evaluated_at_once(batch))
+        found = self._on_rows(batch, state, n_rows)
+        return (
+            with_exact_loss(found, population_evaluation(batch, state)) if by_moments(batch.family) else found
+        )
+
+    def _on_rows(self, batch: InstanceBatch, state: State, n_rows: int) -> Evaluation:
         def evaluate(part: InstanceBatch, trained: State) -> Evaluation:
-            return engine.evaluate(part, trained, n_rows)
+            return self.engine.evaluate(part, trained, n_rows)
 
-        return _in_slices(evaluate, batch, state, size, stop)
+        size = max(16, EVALUATED_VALUES // (n_rows * batch.family.n_features))
+        return self._in_slices(evaluate, batch, state, size)
 
-    def judged(n_rows: int) -> Evaluation:
-        if evaluation.method is EvaluationMethod.population:
-            return _in_slices(population_evaluation, batch, state, evaluated_at_once(batch), stop)
-        found = on_rows(n_rows)
-        return with_exact_loss(found, population_evaluation(batch, state)) if by_moments(family) else found
+    def _in_slices(
+        self,
+        evaluate: Callable[[InstanceBatch, State], Evaluation],
+        batch: InstanceBatch,
+        state: State,
+        size: int,
+    ) -> Evaluation:
+        """`evaluate(batch, state)`, `size` instances at a time, looking up in between."""
+        parts = []
+        for start in range(0, len(batch), size):
+            self._pause()
+            span = slice(start, start + size)
+            parts.append(evaluate(batch.take(span), take(state, span)))
+        return concatenate(parts)
 
-    state = engine.initialise(batch)
-    first = engine.evaluate_table(batch, state) if finite else judged(short)
-    recorded, losses, train_losses = history_steps(history, family.steps), [], []
-    weights: dict[str, list[npt.NDArray[Any]]] = {}
-    latest = math.nan
-    for target in recorded or [family.steps]:
-        state = _advance(engine, batch, state, target, progress, stop, latest)
-        if recorded:
-            losses.append(on_rows(short).loss)
-            latest = float(np.mean(losses[-1]))
-            if finite:
-                train_losses.append(engine.evaluate_table(batch, state).loss)
-            if history.weights:
-                for name in PARAMETERS:
-                    if (value := getattr(state, name)) is not None:
-                        weights.setdefault(name, []).append(value)
-    found = judged(evaluation.n_rows or short)
-    table = engine.evaluate_table(batch, state) if finite else None
+
+def _trained(
+    batch: InstanceBatch, pack: Pack, evaluation: EvaluationConfig, history: HistoryConfig
+) -> Trained:
+    """A batch whose instances are all in one pack, which is done."""
+    state, found, table, family = pack.state, pack.found, pack.table, batch.family
+    assert state is not None
+    assert found is not None
+    assert pack.first is not None
     objective = _objective(batch, table or found)
     # The few rows of the first measurement may hold nothing at all; the constant output's loss is exact.
     known = _objective_of_loss(batch, baseline_loss(batch, found))
-    start = np.fmax(_objective(batch, first), known)
-    status, failed_step = _status(start, objective, table or found, state)
+    status, failed_step = _status(np.fmax(pack.first, known), objective, table or found, state)
+    records = {name: np.stack(values) for name, values in pack.history.items()}
     return Trained(
         batch,
         state,
@@ -228,52 +299,12 @@ def _train_pack(
         status,
         failed_step,
         History(
-            np.array(recorded, np.int64),
-            np.array(losses).reshape(len(losses), len(batch)),
-            np.array(train_losses) if train_losses else None,
-            {name: np.stack(values) for name, values in weights.items()},
+            np.array(history_steps(history, family.steps), np.int64),
+            records.pop("loss", np.empty((0, len(batch)))),
+            records.pop("train_loss", None),
+            records,
         ),
     )
-
-
-def _in_slices(
-    evaluate: Callable[[InstanceBatch, State], Evaluation],
-    batch: InstanceBatch,
-    state: State,
-    size: int,
-    stop: Callable[[], bool],
-) -> Evaluation:
-    """`evaluate(batch, state)`, `size` instances at a time, looking up in between."""
-    parts = []
-    for start in range(0, len(batch), size):
-        if stop():
-            raise Interrupted
-        span = slice(start, start + size)
-        parts.append(evaluate(batch.take(span), take(state, span)))
-    return concatenate(parts)
-
-
-def _advance(
-    engine: Engine,
-    batch: InstanceBatch,
-    state: State,
-    target: int,
-    progress: Progress,
-    stop: Callable[[], bool],
-    loss: float,
-) -> State:
-    """Advance to `target` in chunks of about half a second, looking up in between."""
-    chunk = 1
-    while state.step < target:
-        if stop():
-            raise Interrupted
-        before, began = state.step, time.perf_counter()
-        state = engine.advance(batch, state, min(target, before + chunk))
-        done = state.step - before
-        progress.add(len(batch), done, batch.family.steps, loss)
-        pace = done / max(time.perf_counter() - began, 1e-6)
-        chunk = max(1, min(8 * chunk, int(pace * CHUNK_SECONDS)))
-    return state
 
 
 def _objective(batch: InstanceBatch, found: Evaluation) -> npt.NDArray[np.float64]:
@@ -297,26 +328,3 @@ def _status(
     dead = found.dead & (found.loss > 0)
     status = np.where(diverged, "diverged", np.where(dead, "dead", "ok"))
     return status, np.where(diverged & (state.failed_step < 0), state.step, state.failed_step)
-
-
-def _join(batch: InstanceBatch, packs: Sequence[Trained]) -> Trained:
-    """The packs of one batch as one result."""
-    history = [pack.history for pack in packs]
-    with_table = [pack.table for pack in packs if pack.table is not None]
-    train_losses = [h.train_loss for h in history if h.train_loss is not None]
-    return Trained(
-        batch,
-        concatenate([pack.state for pack in packs]),
-        concatenate([pack.evaluation for pack in packs]),
-        concatenate(with_table) if with_table else None,
-        packs[0].loss_method,
-        np.concatenate([pack.objective for pack in packs]),
-        np.concatenate([pack.status for pack in packs]),
-        np.concatenate([pack.failed_step for pack in packs]),
-        History(
-            history[0].steps,
-            np.concatenate([h.loss for h in history], axis=1),
-            np.concatenate(train_losses, axis=1) if train_losses else None,
-            {name: np.concatenate([h.weights[name] for h in history], axis=1) for name in history[0].weights},
-        ),
-    )

@@ -7,7 +7,8 @@ import pytest
 
 from superpose_cli.engines import choose_engine
 from superpose_cli.engines.base import Engine
-from superpose_cli.engines.training import SILENT, Interrupted, Progress, history_steps, train_batch
+from superpose_cli.engines.training import history_steps, train_shard
+from superpose_cli.engines.watch import SILENT, Interrupted, Progress
 from superpose_cli.experiment.config import (
     EngineConfig,
     EvaluationConfig,
@@ -46,15 +47,16 @@ class Recorder:
 def train(
     engine, batch, *, evaluation=SHORT, history=NO_HISTORY, memory=1 << 30, watch=SILENT, stop=lambda: False
 ):
-    return train_batch(
+    (trained,) = train_shard(
         engine,
-        batch,
+        [batch],
         evaluation=evaluation,
         history=history,
         memory=memory,
         progress=Progress(watch),
         stop=stop,
     )
+    return trained
 
 
 @pytest.mark.parametrize(

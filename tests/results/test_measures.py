@@ -10,7 +10,8 @@ import pytest
 
 from superpose_cli.engines import choose_engine
 from superpose_cli.engines.population import by_moments
-from superpose_cli.engines.training import SILENT, Progress, Trained, train_batch
+from superpose_cli.engines.training import Trained, train_shard
+from superpose_cli.engines.watch import SILENT, Progress
 from superpose_cli.experiment.config import (
     Activation,
     DataKind,
@@ -66,15 +67,16 @@ CASES = [
 
 
 def trained(family: Family, weights: bool = False, **given: Any) -> Trained:
-    return train_batch(
+    (found,) = train_shard(
         ENGINE,
-        batch_of(family, **given),
+        [batch_of(family, **given)],
         evaluation=EvaluationConfig(n_rows=N_ROWS),
         history=HistoryConfig(every=2 if weights else 0, weights=weights),
         memory=1 << 30,
         progress=Progress(SILENT),
         stop=lambda: False,
     )
+    return found
 
 
 def tables(*parts: Trained) -> dict[str, pa.Table]:
