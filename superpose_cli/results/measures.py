@@ -43,17 +43,22 @@ def shard_tables(
     return {name: pa.concat_tables(tables) for name, tables in parts.items()}
 
 
-def _identity(batch: InstanceBatch) -> Columns:
-    return {"key": batch.key, "cell": batch.cell, "restart": batch.restart}
+def identity(batch: InstanceBatch, count: int = 1) -> Columns:
+    """The columns that say whose the rows are, `count` rows of each instance one after the other."""
+    columns = {"key": batch.key, "cell": batch.cell, "restart": batch.restart}
+    return {name: np.repeat(value, count) for name, value in columns.items()}
+
+
+def configuration(grid: Grid, batch: InstanceBatch) -> Columns:
+    """The columns of the instances table that are known before training."""
+    return {**identity(batch), "seed": batch.seed, **grid.cell_columns(batch.cell)}
 
 
 def _instances(grid: Grid, trained: Trained) -> Columns:
     batch, state, found = trained.batch, trained.state, trained.evaluation
     failed = trained.failed_step
     return {
-        **_identity(batch),
-        "seed": batch.seed,
-        **grid.cell_columns(batch.cell),
+        **configuration(grid, batch),
         "objective": trained.objective,
         "loss": found.loss,
         "loss_method": trained.loss_method,
@@ -76,7 +81,7 @@ def _features(trained: Trained) -> Columns:
     metrics = feature_metrics(state.W)
     regime = Coded(metrics.pop("regime").reshape(-1), REGIMES)
     return {
-        **{name: np.repeat(value, n) for name, value in _identity(batch).items()},
+        **identity(batch, n),
         "feature": np.tile(np.arange(n, dtype=np.int32), len(batch)),
         "feature_probability": batch.feature_probability.reshape(-1),
         "importance": batch.importance.reshape(-1),
@@ -95,7 +100,7 @@ def _history(trained: Trained) -> Columns:
     count = len(history.steps)
 
     columns: Columns = {
-        **{name: np.repeat(value, count) for name, value in _identity(batch).items()},
+        **identity(batch, count),
         "step": np.tile(history.steps, len(batch)),
         "loss": history.loss.T.reshape(-1),
         "train_loss": None if history.train_loss is None else history.train_loss.T.reshape(-1),

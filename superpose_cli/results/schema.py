@@ -32,10 +32,11 @@ class Coded(NamedTuple):
     names: tuple[str, ...]
 
 
-ColumnData = npt.NDArray[Any] | Coded | str | float | None
+ColumnData = npt.NDArray[Any] | pa.ChunkedArray | Coded | str | float | None
 """An array with one entry (or one row) per table row, or a scalar that all rows share.
 
-Masked entries and None are null; NaN stays NaN. Arrays of two or more dimensions become lists.
+Masked entries and None are null; NaN stays NaN. Arrays of two or more dimensions become lists. Columns of a
+stored table stay as they are.
 """
 
 
@@ -86,10 +87,13 @@ def _table(name: str, columns: Mapping[str, ColumnData], labels: tuple[str, ...]
     return pa.Table.from_arrays(arrays, schema=wanted)
 
 
-def _array(field: pa.Field, data: ColumnData, n_rows: int) -> pa.Array:
+def _array(field: pa.Field, data: ColumnData, n_rows: int) -> pa.Array | pa.ChunkedArray:
     try:
         if data is None:
             return pa.nulls(n_rows, field.type)
+        if isinstance(data, pa.ChunkedArray):
+            stored: Any = data
+            return stored.cast(field.type)
         if field.name == "key":
             return _hex(np.asarray(data))
         if field.type == LABEL:
