@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -20,6 +21,7 @@ import numpy as np
 from superpose_cli import __version__
 from superpose_cli.engines import Choice, choose_engine
 from superpose_cli.engines.compiling import compilation_told
+from superpose_cli.engines.packs import Pack
 from superpose_cli.engines.population import check_population
 from superpose_cli.engines.training import train_shard
 from superpose_cli.engines.watch import SILENT, Interrupted, Progress, Watch
@@ -31,9 +33,11 @@ from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.keys import run_id
 from superpose_cli.planning import Plan, check_sizes, estimate_seconds, pack_bytes, warnings_of
 from superpose_cli.plots.names import check_name
+from superpose_cli.results.checkpoint import Checkpoint
+from superpose_cli.results.checkpoint_files import UnusableCheckpoint
 from superpose_cli.results.layout import CONFIG, stored_instances
 from superpose_cli.results.manifest import Manifest, RunAxis, read_manifest
-from superpose_cli.results.measures import shard_tables
+from superpose_cli.results.reuse import NO_HISTORY, Reuse, ReuseMode
 from superpose_cli.results.run import load_run
 from superpose_cli.results.store import RunStore
 
@@ -52,6 +56,8 @@ class RunResult:
     n_instances: int
     n_stored: int
     """Instances that are stored, of `n_instances`."""
+    n_reused: int
+    """Those of them that were taken over now from other runs."""
     n_trained: int
     """Those of them that were trained now."""
     seconds: float
@@ -67,6 +73,8 @@ def run_experiment(
     outputs: Path = OUTPUTS,
     fresh: bool = False,
     max_seconds: float | None = None,
+    reuse: ReuseMode = "same",
+    reuse_from: Path | None = None,
     watch: Watch = SILENT,
 ) -> RunResult:
     """Train what is not stored yet, and store it shard by shard.
@@ -74,7 +82,9 @@ def run_experiment(
     The folder is `out`, or outputs/NAME/RUN_ID: the same experiment finds its folder again, is continued
     there, and is not touched once complete; `fresh` takes a new folder. Ctrl-C, SIGTERM and `max_seconds`
     end the run with status "interrupted" and lose the current shard only. A complete run that lost a file
-    is completed again. Raises ConfigError for what cannot be run, RunError for a folder that cannot be used.
+    is completed again. Instances that runs under `reuse_from` (default: `outputs`) hold are taken over, not
+    trained: those of this arithmetic, of any with `reuse="any-engine"`, none with "none" or `fresh`. Raises
+    ConfigError for what cannot be run, RunError for a folder that cannot be used.
     """
     experiment = as_experiment(experiment)
     grid, config, path, choice = _prepare(experiment, out, outputs, fresh)
@@ -87,6 +97,7 @@ def run_experiment(
                 status="already done",
                 n_instances=grid.n_instances,
                 n_stored=grid.n_instances,
+                n_reused=0,
                 n_trained=0,
                 seconds=stored.seconds,
                 engine=stored.engine,
@@ -100,7 +111,11 @@ def run_experiment(
     ):
         for warning in grid.warnings:
             watch.said(warning)
-        return _train_shards(store, grid, config, choice, max_seconds, watch)
+        mode = "none" if fresh else reuse
+        source = Reuse.find(reuse_from or outputs, mode, grid, choice.engine, besides=path, said=watch.said)
+        if fresh:
+            watch.said("--fresh: what is stored already is not reused")
+        return _train_shards(store, grid, config, choice, source, max_seconds, watch)
 
 
 def plan_experiment(
@@ -201,40 +216,44 @@ def _check_continues(stored: Manifest, choice: Choice, config: Config, grid: Gri
 
 
 def _train_shards(
-    store: RunStore, grid: Grid, config: Config, choice: Choice, max_seconds: float | None, watch: Watch
+    store: RunStore,
+    grid: Grid,
+    config: Config,
+    choice: Choice,
+    source: Reuse,
+    max_seconds: float | None,
+    watch: Watch,
 ) -> RunResult:
     engine, began, shards = choice.engine, time.monotonic(), grid.shards()
     spent = store.manifest.seconds
     done = store.committed_shards()
     counts = _stored_statuses(store, done)
     n_stored = sum(counts.values())
+    n_reused = 0
     watch.started(grid.n_instances, n_stored, engine.name, choice.reason)
+    found = source.count(shard for shard in range(len(shards)) if shard not in done)
+    if found.stored:
+        watch.said(found.told(grid.n_instances, n_stored))
     progress = Progress(watch)
     memory = int(engine.free_memory() * config.engine.memory_fraction)
     status: Literal["complete", "interrupted"] = "complete"
     with _stopping(max_seconds, watch) as stop:
+        work = partial(train_shard, evaluation=config.evaluation, memory=memory, progress=progress, stop=stop)
         try:
             for shard in range(len(shards)):
                 if shard in done:
                     continue
-                trained = train_shard(
-                    engine,
+                tables, reused = source.tables(
                     grid.batches(*shards[shard]),
-                    evaluation=config.evaluation,
-                    history=config.history,
-                    memory=memory,
-                    progress=progress,
-                    stop=stop,
+                    engine,
+                    measure=lambda recall, batch: work(recall, [batch], history=NO_HISTORY)[0],
+                    train=lambda batches: work(engine, batches, history=config.history),
                 )
-                tables = shard_tables(
-                    grid,
-                    trained,
-                    engine=engine.name,
-                    numerics=engine.numerics,
-                )
+                progress.resume(reused)
                 store.commit(shard, **tables)
-                for part in trained:
-                    counts.update(part.status.tolist())
+                checkpoint.remove()
+                n_reused += reused
+                counts.update(tables["instances"]["status"].to_pylist())
                 _note(store, "running", counts, spent + time.monotonic() - began)
                 watch.committed(sum(counts.values()))
             assert sum(counts.values()) == grid.n_instances, "every instance is in one shard"
@@ -252,11 +271,25 @@ def _train_shards(
         status=status,
         n_instances=grid.n_instances,
         n_stored=sum(counts.values()),
-        n_trained=sum(counts.values()) - n_stored,
+        n_reused=n_reused,
+        n_trained=sum(counts.values()) - n_stored - n_reused,
         seconds=seconds,
         engine=engine.name,
         failures=counts["diverged"],
     )
+
+
+def _begun(checkpoint: Checkpoint, watch: Watch) -> list[Pack]:
+    """What an earlier process saved of the shard, or nothing where that cannot be trusted."""
+    try:
+        begun = checkpoint.load()
+    except UnusableCheckpoint as error:
+        watch.said(f"{checkpoint.file} is of no use ({error}): its shard starts anew")
+        checkpoint.remove()
+        return []
+    if begun:
+        watch.said(f"shard {checkpoint.shard} goes on from its checkpoint")
+    return begun
 
 
 def _stored_statuses(store: RunStore, shards: set[int]) -> Counter[str]:

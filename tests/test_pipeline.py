@@ -76,7 +76,11 @@ def test_a_run_is_stored_whole_and_found_again(tmp_path):
 def test_other_cells_leave_an_instance_alone(tmp_path):
     """Adding, removing and reordering cells, restarts and shapes leaves every other instance's bits alone."""
     one = run(tmp_path, *SMALL, "data.feature_probability=0.1,0.5,1", "model.n_hidden=2,3", "restarts=2")
-    two = run(tmp_path, *SMALL, "model.n_hidden=4,3", "data.feature_probability=1,0.1,0.7", "restarts=3")
+    two = run(
+        tmp_path,
+        *(*SMALL, "model.n_hidden=4,3", "data.feature_probability=1,0.1,0.7", "restarts=3"),
+        reuse="none",
+    )
     first, second = weights_by_key(one.path), weights_by_key(two.path)
     shared = first.keys() & second.keys()
     assert len(shared) == 2 * 2, "two densities at n_hidden=3, two restarts"

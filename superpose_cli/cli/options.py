@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -139,7 +140,39 @@ MaxSeconds = Annotated[
 ]
 Fresh = Annotated[
     bool,
-    typer.Option("--fresh", help="Train anew in a new folder.", show_default=False, rich_help_panel="Where"),
+    typer.Option(
+        "--fresh", help="Train all anew in a new folder.", show_default=False, rich_help_panel="Where"
+    ),
+]
+
+
+class ReuseMode(StrEnum):
+    """Which stored instances may stand for training."""
+
+    same = "same"
+    any_engine = "any-engine"
+    none = "none"
+
+
+Reuse = Annotated[
+    ReuseMode,
+    typer.Option(
+        "--reuse",
+        help="Take over instances of other runs: those with the same arithmetic, of any engine, or none.",
+        rich_help_panel="Where",
+    ),
+]
+ReuseFrom = Annotated[
+    Path | None,
+    typer.Option(
+        "--reuse-from",
+        metavar="DIR",
+        help="Where those runs are: a run's folder, or one of runs. Default: outputs/.",
+        exists=True,
+        file_okay=False,
+        show_default=False,
+        rich_help_panel="Where",
+    ),
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="One JSON object on stdout, nothing else.", show_default=False)

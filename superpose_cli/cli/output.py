@@ -50,7 +50,17 @@ def finish(result: "RunResult", *, json_: bool, quiet: bool) -> None:
 
 
 def _record(result: "RunResult") -> dict[str, Any]:
-    names = ("path", "status", "n_instances", "n_stored", "n_trained", "seconds", "engine", "failures")
+    names = (
+        "path",
+        "status",
+        "n_instances",
+        "n_stored",
+        "n_reused",
+        "n_trained",
+        "seconds",
+        "engine",
+        "failures",
+    )
     return {name: getattr(result, name) for name in names}
 
 

@@ -13,6 +13,8 @@ def sweep(
     device: options.Device = None,
     out: options.Out = None,
     fresh: options.Fresh = False,
+    reuse: options.Reuse = options.ReuseMode.same,
+    reuse_from: options.ReuseFrom = None,
     max_seconds: options.MaxSeconds = None,
     json_: options.Json = False,
     quiet: options.Quiet = False,
@@ -30,5 +32,13 @@ def sweep(
         overrides, config=config, config_dir=config_dir, zips=zips, engine=engine, device=device
     )
     with watch_for(quiet) as watch:
-        result = run_experiment(experiment, out=out, fresh=fresh, max_seconds=max_seconds, watch=watch)
+        result = run_experiment(
+            experiment,
+            out=out,
+            fresh=fresh,
+            max_seconds=max_seconds,
+            reuse=reuse.value,
+            reuse_from=reuse_from,
+            watch=watch,
+        )
     finish(result, json_=json_, quiet=quiet)

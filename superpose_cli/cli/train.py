@@ -13,6 +13,8 @@ def train(
     device: options.Device = None,
     out: options.Out = None,
     fresh: options.Fresh = False,
+    reuse: options.Reuse = options.ReuseMode.same,
+    reuse_from: options.ReuseFrom = None,
     max_seconds: options.MaxSeconds = None,
     json_: options.Json = False,
     quiet: options.Quiet = False,
@@ -36,7 +38,15 @@ def train(
         sizes = "; ".join(f"{keys} ({size} values)" for keys, size in axes.items())
         raise ConfigError(f"train takes one cell, and this is a grid: {sizes}. Fix these axes or use sweep.")
     with watch_for(quiet) as watch:
-        result = run_experiment(experiment, out=out, fresh=fresh, max_seconds=max_seconds, watch=watch)
+        result = run_experiment(
+            experiment,
+            out=out,
+            fresh=fresh,
+            max_seconds=max_seconds,
+            reuse=reuse.value,
+            reuse_from=reuse_from,
+            watch=watch,
+        )
     if result.status != "interrupted" and not json_ and not quiet:
         print_run(Console(), load_run(result.path))
     finish(result, json_=json_, quiet=quiet)
