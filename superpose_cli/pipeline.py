@@ -251,7 +251,6 @@ def _train_shards(
                 )
                 progress.resume(reused)
                 store.commit(shard, **tables)
-                checkpoint.remove()
                 n_reused += reused
                 counts.update(tables["instances"]["status"].to_pylist())
                 _note(store, "running", counts, spent + time.monotonic() - began)
