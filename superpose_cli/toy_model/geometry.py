@@ -18,12 +18,12 @@ import numpy.typing as npt
 from superpose_cli.toy_model.metrics import F64, represented
 from superpose_cli.toy_model.theory import polygon, simplex, square_antiprism
 
-ORTHOGONAL = 0.1
-"""Largest |cos| of two features that leave each other alone. The shapes below hang together by 0.31 and more
-(the pentagon's 72 degrees)."""
 ANGLE = 10.0
 """Degrees by which angles may differ from those of the shape whose name they get: less than half of the 25
 that part square antiprism and octagon, the nearest two of equally many features."""
+ORTHOGONAL = float(np.sin(np.radians(ANGLE)))
+"""Largest |cos| of two features that leave each other alone, right angles to within `ANGLE`. The shapes below
+hang together by 0.31 and more (the pentagon's 72 degrees)."""
 SHARE = 0.02
 """D_i may be this far from the shape's own fraction where the factor counts as regular: the plateaus of D_i
 in a trained model lie within it, and 2/5 and 3/8 do not meet."""

@@ -55,7 +55,7 @@ def test_shipped_experiments_make_grids_and_come_back_from_their_dump(name: str,
     dumped = tmp_path / "config.yaml"
     dumped.write_text(dump_experiment(experiment))
     again = load_experiment([], config_file=dumped)
-    assert Grid(experiment).n_cells > 1
+    assert Grid(experiment).n_instances > 1
     assert again == experiment
     assert again.axes == experiment.axes
     assert run_id(again) == run_id(experiment)

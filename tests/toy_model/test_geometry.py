@@ -151,7 +151,7 @@ def test_unequal_lengths_keep_the_name_but_are_not_regular() -> None:
 
 
 def test_the_graph_has_represented_features_and_their_interference() -> None:
-    W = np.array([[1.0, 0], [0.05, 1.0], [0.0, -0.3], [0.2, 1.0]])
+    W = np.array([[1.0, 0], [0.05, 1.0], [0.0, -0.3], [0.3, 1.0]])
     edges = interference_graph(W @ W.T)
     assert np.argwhere(edges).tolist() == [[0, 3], [1, 3], [3, 0], [3, 1]]
     assert interference_graph(W @ W.T, orthogonal=0.04)[0, 1]

@@ -1,0 +1,49 @@
+"""Every shipped experiment, shortened: it trains, stores, and all plots of its own list can be drawn."""
+
+from pathlib import Path
+
+import pytest
+
+from superpose_cli.experiment.compose import load_experiment
+from superpose_cli.experiment.config_dir import list_experiments
+from superpose_cli.pipeline import load_run, run_experiment
+from superpose_cli.plots.registry import default_names
+
+SHORT = (
+    "engine=torch",
+    "train.steps=4",
+    "train.warmup_steps=0",
+    "evaluation.method=sampled",
+    "evaluation.n_rows=128",
+    "restarts=2",
+)
+P = "data.feature_probability"
+TENTH = "model.n_features=1000"
+FEWER = {
+    "dimensionality": (f"{P}=0.5,0.1",),
+    "geometry": (f"{P}=0.5,0.1",),
+    "double_descent_published": ("data.n_rows=10", "model.n_hidden=2", "seed=0", "restarts=1", TENTH),
+    "double_descent_reduced": ("data.n_rows=5,100", "seed=0", "restarts=1"),
+    "incidental": ("restarts=1",),
+    "memorization_reduced": ("data.n_rows=3,100",),
+    "memorization_published": ("data.n_rows=3", "restarts=1", TENTH),
+    "phase_2_in_1": (f"{P}=1,0.1", "importance.last_importance=0.5,2"),
+    "phase_3_in_2": (f"{P}=1,0.1", "importance.last_importance=0.5,2"),
+}
+"""Where the whole takes long even so: a corner of the grid, a tenth of the features."""
+NAMES = [name for name, _ in list_experiments()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_experiment_trains_and_has_its_plots(name: str, tmp_path: Path) -> None:
+    """With its own kinds, sizes and axes; what only training brings about may be missing after four steps."""
+    overrides = [f"experiment={name}", *SHORT, *FEWER.get(name, ())]
+    if load_experiment(overrides).variants[0].train.n_batch is not None:
+        overrides.append("train.n_batch=32")
+    done = run_experiment(load_experiment(overrides), outputs=tmp_path)
+    run = load_run(done.path)
+    assert (done.status, done.failures, run.name) == ("complete", 0, name)
+    assert len(run.instances(["cell"])) == run.n_cells * run.restarts
+    shown, left_out = default_names(run)
+    assert len(shown) + len(left_out) == len(run.manifest.plots) > 0
+    assert all("no feature is represented" in reason for reason in left_out)
