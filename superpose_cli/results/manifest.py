@@ -90,7 +90,7 @@ def parse_manifest(text: str, path: Path) -> Manifest:
     """
     try:
         record = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(
             f"{path} is not valid JSON ({error}): restore it, or run the sweep with --fresh"
         ) from None

@@ -43,11 +43,20 @@ ReuseMode = Literal["same", "any-engine", "none"]
 class Reuse:
     """The stored instances that one run takes over instead of training them."""
 
-    def __init__(self, index: Index, measured: Measured, grid: Grid, said: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        index: Index,
+        measured: Measured,
+        grid: Grid,
+        said: Callable[[str], None],
+        *,
+        any_engine: bool = False,
+    ) -> None:
         self._index = index
         self._measured = measured
         self._grid = grid
         self._said = said
+        self._any_engine = any_engine
         self._exact = np.array([shard.run.measured.rows == measured.rows for shard in index.shards], bool)
         self._unreadable: set[int] = set()
         self._read = lru_cache(HELD_SHARDS)(_read)
@@ -76,7 +85,7 @@ class Reuse:
             besides=besides,
             said=said,
         )
-        return cls(index, measured, grid, said)
+        return cls(index, measured, grid, said, any_engine=mode == "any-engine")
 
     def count(self, shards: Iterable[int]) -> "Counts":
         """What is reused of these shards of the grid, and of which runs; passes over all their keys."""
@@ -89,7 +98,7 @@ class Reuse:
                 used[found] = True
                 stored, again = stored + len(found), again + int((~self._exact[found]).sum())
         paths = {str(self._index.shards[number].run.path) for number in np.flatnonzero(used)}
-        return Counts(stored, again, tuple(sorted(paths)))
+        return Counts(stored, again, tuple(sorted(paths)), self._any_engine)
 
     def split(self, batch: InstanceBatch) -> "Split":
         """Take out of a batch what is stored. A stored shard that turns out damaged is left, with a line."""
@@ -199,12 +208,19 @@ class Counts(NamedTuple):
     paths: tuple[str, ...]
     """The runs that hold them."""
 
+    any_engine: bool
+    """Whether they may have been trained by other arithmetic."""
+
     def told(self, n_instances: int, n_stored: int) -> str:
         """In words, for a run of `n_instances` that holds `n_stored` itself."""
-        again = f", {self.again:,} of them evaluated anew" if self.again else ""
         where = self.paths[0] if len(self.paths) == 1 else f"{len(self.paths)} runs"
+        said = [f"from {where}"]
+        if self.any_engine:
+            said.append("whatever trained them: the column numerics tells")
+        if self.again:
+            said.append(f"{self.again:,} of them evaluated anew")
         left = n_instances - n_stored - self.stored
-        return f"{self.stored:,} of {n_instances:,} reused (from {where}{again}), {left:,} to run"
+        return f"{self.stored:,} of {n_instances:,} reused ({', '.join(said)}), {left:,} to run"
 
 
 class Recalled(NamedTuple):

@@ -1,0 +1,317 @@
+"""What is stored stands for training: the tables of a run that reuses are those of one that does not."""
+
+import hashlib
+import shutil
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from superpose_cli.engines import choose_engine
+from superpose_cli.engines.watch import SILENT
+from superpose_cli.experiment import sharding
+from superpose_cli.experiment.axes import Experiment
+from superpose_cli.experiment.compose import load_experiment
+from superpose_cli.experiment.fields import FIELDS
+from superpose_cli.experiment.grid import Grid
+from superpose_cli.experiment.rules import with_values
+from superpose_cli.pipeline import RunResult, load_run, run_experiment
+from superpose_cli.results import layout
+from superpose_cli.results.reuse import Reuse
+from tests.experiment.test_keys import INPUTS, NEEDS, OTHER, TRAINING
+from tests.helpers import config_of, experiment_of
+
+TINY = ("train.steps=8", "train.n_batch=16", "evaluation.n_rows=100", "history.every=4", "engine=torch")
+DENSITIES = "data.feature_probability=0.1,0.5,0.7"
+
+
+class Said:
+    """Keeps what a run says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def __getattr__(self, name):
+        return getattr(SILENT, name)
+
+    def said(self, message: str) -> None:
+        self.lines.append(message)
+
+
+def run(outputs: Path, *overrides: str, **options) -> tuple[RunResult, list[str]]:
+    """A run of a tiny experiment, and what it said."""
+    watch = Said()
+    done = run_experiment(experiment(*TINY, *overrides), outputs=outputs, watch=watch, **options)
+    return done, watch.lines
+
+
+@cache
+def experiment(*overrides: str) -> Experiment:
+    """The experiment, composed once."""
+    return load_experiment(overrides)
+
+
+def digests(run: RunResult) -> dict[str, str]:
+    """The digest of every stored table file."""
+    files = sorted(run.path.glob("*.parquet/*.parquet"))
+    return {str(f.relative_to(run.path)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    """Several shards a run, cut at other places in each; no test here pulls the plug."""
+    monkeypatch.setattr(sharding, "MAX_INSTANCES", 4)
+    monkeypatch.setattr(layout, "sync", lambda path: None)
+
+
+FINITE = ("data=finite", "data.n_rows=8", "data.unit_norm=false", "train.n_batch=null")
+MIXED = (
+    "model=linear,relu_hidden,absolute_value", "model.tied=true,false", "model.hidden_bias=true",
+    "train.optimizer=sgd", "train.learning_rate=0.01,1e30", "data.feature_probability=0.3",
+)  # fmt: skip
+PAIRS = {
+    # name: (overrides of the stored run, of the new run, instances reused)
+    "other cells and restarts": (
+        (DENSITIES, "restarts=2"), ("data.feature_probability=0.2,0.5,0.1", "restarts=3"), 4),
+    "another axis first": (
+        (DENSITIES, "model.n_hidden=2,3"), ("model.n_hidden=3,4", "data.feature_probability=0.7,0.1"), 2),
+    "said in another way": (
+        (DENSITIES,), (DENSITIES, "importance=geometric", "importance.decay=1"), 3),
+    "group and list axes": (
+        ("data.feature_probability=0.1", "model=relu_output,linear"),
+        ("data.feature_probability=[0.1,0.1,0.1,0.1,0.1],[0.5,0.1,0.1,0.1,0.1]", "model=linear,relu_output"),
+        2),
+    "fewer records": ((DENSITIES,), (DENSITIES, "restarts=2", "history.every=8"), 3),
+    "no records": ((DENSITIES,), (DENSITIES, "history.every=0", "restarts=2"), 3),
+    "more records": ((DENSITIES,), (DENSITIES, "history.every=3"), 0),
+    "records without weights": (
+        (DENSITIES, "history.weights=true"), (DENSITIES, "history.every=8", "restarts=2"), 3),
+    "records with weights": (
+        (DENSITIES, "history.weights=true"), (DENSITIES, "history.weights=true", "history.every=8"), 3),
+    "weights that were not recorded": ((DENSITIES,), (DENSITIES, "history.weights=true"), 0),
+    "another evaluation": (
+        (DENSITIES, "history.every=0"), (DENSITIES, "history.every=0", "evaluation.n_rows=77"), 3),
+    "another evaluation, the same records": (
+        (DENSITIES, "evaluation.n_rows=5000"), (DENSITIES, "evaluation.n_rows=6000", "restarts=2"), 3),
+    "another evaluation, other records": ((DENSITIES,), (DENSITIES, "evaluation.n_rows=77"), 0),
+    "an exact evaluation": (
+        (DENSITIES, "history.every=0"), (DENSITIES, "evaluation.method=population", "history.every=0"), 3),
+    "all kinds, all states": (MIXED, (*MIXED, "restarts=2"), 12),
+    "all kinds, all states, another evaluation": (
+        (*MIXED, "history.every=0"), (*MIXED, "history.every=0", "evaluation.n_rows=77", "restarts=2"), 12),
+    "finite data": (
+        (*FINITE, DENSITIES), (*FINITE, "data.feature_probability=0.4,0.5", "restarts=2"), 1),
+    "finite data, another evaluation": (
+        (*FINITE, DENSITIES, "history.every=0"),
+        (*FINITE, DENSITIES, "history.every=0", "evaluation.n_rows=77"), 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_reuse_changes_no_byte(name, tmp_path):
+    stored, wanted, count = PAIRS[name]
+    run(tmp_path / "a", *stored)
+    reusing, said = run(tmp_path / "a", *wanted)
+    anew, _ = run(tmp_path / "b", *wanted, reuse="none")
+    assert digests(reusing) == digests(anew)
+    assert (reusing.n_reused, reusing.n_trained) == (count, anew.n_trained - count)
+    told = [line for line in said if f"{count} of {anew.n_instances} reused" in line]
+    assert len(told) == (count > 0)
+    assert all(f"{anew.n_instances - count} to run" in line for line in told)
+
+
+def test_the_compiled_engine_reuses_and_measures_anew(tmp_path):
+    wanted = (DENSITIES, "history.every=0", "restarts=2", "engine.name=numba", "model.n_features=5,12")
+    run(tmp_path / "a", *wanted)
+    for evaluation, count in (("evaluation.n_rows=100", 12), ("evaluation.n_rows=99", 18)):
+        more = (*wanted, evaluation, "restarts=3")
+        reusing, said = run(tmp_path / "a", *more)
+        anew, _ = run(tmp_path / "b", *more, reuse="none")
+        assert digests(reusing) == digests(anew)
+        assert reusing.n_reused == count
+    assert "18 of 18 reused" in said[0]
+    assert "18 of them evaluated anew" in said[0]
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    *(st.lists(st.sampled_from([0.1, 0.2, 0.5, 1.0]), min_size=1, max_size=3, unique=True),) * 2,
+    *(st.integers(1, 5),) * 2,
+)
+def test_what_two_grids_share_is_trained_once(tmp_path_factory, one, other, restarts, more):
+    folder = tmp_path_factory.mktemp("runs")
+
+    def words(densities, count):
+        return ("data.feature_probability=" + ",".join(map(str, densities)), f"restarts={count}")
+
+    first, _ = run(folder, *words(one, restarts))
+    second, _ = run(folder, *words(other, more))
+    if second.path != first.path:
+        assert second.n_reused == len({*one} & {*other}) * min(restarts, more)
+    anew, _ = run(folder / "b", *words(other, more), reuse="none")
+    assert digests(second) == digests(anew)
+
+
+def reused(key: str, folder: Path) -> tuple[int, int]:
+    """Of a stored instance, after one field has changed: (1 if it is reused, 1 if it is evaluated anew)."""
+    tiny = {"train.steps": 12, "train.n_batch": 16, "evaluation.n_rows": 50, "history.every": 0,
+            "engine.name": "torch"}  # fmt: skip
+    sides = INPUTS | TRAINING | {"seed": ({}, 1), "paired": ({}, True)}
+    base, value = sides.get(key) or ({}, OTHER[key])
+    config = config_of(tiny | base)
+    run_experiment(experiment_of(variants=[config]), outputs=folder)
+    value = {"engine.name": "numba", "train.steps": 13}.get(key, value)
+    changed = with_values(config, {key: value} | NEEDS.get(key, {}))
+    grid = Grid(experiment_of(variants=[changed]))
+    engine = choose_engine(changed.engine, grid.families()).engine
+    found = Reuse.find(folder, "same", grid, engine, folder / "none", print)
+    return found.count(range(len(grid.shards())))[:2]
+
+
+EVALUATED_ANEW = {"evaluation.method", "evaluation.n_rows"}
+TRAINED_ANEW = {*INPUTS, *TRAINING, "seed", "paired", "engine.name", "engine.dtype"} | {
+    "history.every",  # from no records to some
+}
+COPIED = {"history.spacing", "history.weights", "engine.device", "engine.memory_fraction", "restarts",
+          "experiment", "plots"}  # fmt: skip
+
+
+def test_every_field_is_on_one_side_of_reuse():
+    assert {*EVALUATED_ANEW, *TRAINED_ANEW, *COPIED} == set(FIELDS)
+    assert len(EVALUATED_ANEW) + len(TRAINED_ANEW) + len(COPIED) == len(FIELDS)
+
+
+@pytest.mark.parametrize("key", FIELDS)
+def test_a_changed_field_is_reused_evaluated_or_trained_anew(key, tmp_path):
+    if key == "train.objective":
+        pytest.skip("engine torch trains on drawn rows only; the key is another, as test_keys shows")
+    expected = (0, 0) if key in TRAINED_ANEW else (1, 1) if key in EVALUATED_ANEW else (1, 0)
+    assert reused(key, tmp_path) == expected
+
+
+def test_an_unfinished_run_is_a_source_and_a_sink(tmp_path):
+    wanted = (DENSITIES, "restarts=4")
+
+    class StopAfter(Said):
+        def __init__(self, instances):
+            super().__init__()
+            self.instances, self.stop = instances, False
+
+        def committed(self, instances):
+            if instances >= self.instances:
+                raise KeyboardInterrupt
+
+    source = experiment(*TINY, *wanted, "history.every=1")
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(source, outputs=tmp_path / "a", watch=StopAfter(8))
+    sink = experiment(*TINY, *wanted)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(sink, outputs=tmp_path / "a", watch=StopAfter(4))
+    rest, said = run(tmp_path / "a", *wanted)
+    assert (rest.status, rest.n_reused, rest.n_trained) == ("complete", 4, 4)
+    assert any("4 of 12 reused" in line and "4 to run" in line for line in said)
+    assert digests(rest) == digests(run(tmp_path / "b", *wanted)[0])
+
+
+def test_other_arithmetic_is_taken_only_when_asked_for_and_says_so(tmp_path):
+    double = run(tmp_path, DENSITIES, "engine.dtype=float64", "history.every=0")[0]
+    single = run(tmp_path, DENSITIES, "restarts=2", "history.every=0", reuse="any-engine")
+    assert (single[0].n_reused, single[0].n_trained) == (3, 3)
+    assert "whatever trained them" in single[1][0]
+    rows = load_run(single[0].path).instances(["restart", "numerics", "loss"])
+    assert [name.split("/")[1] for name in rows["numerics"]] == ["float64", "float32"] * 3
+    there = load_run(double.path).instances(["loss"])["loss"]
+    assert rows["loss"][rows["restart"] == 0].tolist() == there.tolist()
+    assert run(tmp_path, DENSITIES, "restarts=3", "history.every=0")[0].n_reused == 3, "the float32 ones"
+    # Stored weights have 32 bits: those of a float64 training are not enough to evaluate it anew.
+    again = (DENSITIES, "engine.dtype=float64", "history.every=0", "evaluation.n_rows=77")
+    assert run(tmp_path, *again)[0].n_reused == 0
+
+
+def test_fresh_and_another_folder(tmp_path):
+    first, _ = run(tmp_path / "a", DENSITIES)
+    fresh, said = run(tmp_path / "a", DENSITIES, fresh=True)
+    assert (fresh.n_reused, fresh.n_trained) == (0, 3)
+    assert any("--fresh" in line and "not reused" in line for line in said)
+    elsewhere, _ = run(tmp_path / "b", DENSITIES, "restarts=2")
+    assert elsewhere.n_reused == 0, "nothing outside the outputs folder is looked at"
+    for number, where in enumerate((tmp_path / "a", first.path.parent, first.path)):
+        done, _ = run(tmp_path / str(number), DENSITIES, "restarts=3", reuse_from=where)
+        assert done.n_reused == 3
+
+
+def truncate(folder: Path) -> None:
+    shard = folder / "features.parquet" / "shard-000000.parquet"
+    shard.write_bytes(shard.read_bytes()[:-100])
+
+
+def swap(folder: Path) -> None:
+    shards = [folder / "features.parquet" / f"shard-{number:06d}.parquet" for number in (0, 1)]
+    contents = [shard.read_bytes() for shard in shards]
+    for shard, content in zip(shards, reversed(contents), strict=True):
+        shard.write_bytes(content)
+
+
+def lose_history(folder: Path) -> None:
+    (folder / "history.parquet" / "shard-000000.parquet").unlink()
+
+
+def nest(folder: Path) -> None:
+    (folder / "manifest.json").write_text("[" * 100_000)
+
+
+def settings_of_another(folder: Path) -> None:
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("every: 4", "every: 2"))
+
+
+def wrong_settings(folder: Path) -> None:
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("every: 4", "every: many"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [truncate, swap, lose_history, nest, settings_of_another, wrong_settings],
+    ids=lambda d: d.__name__,
+)
+def test_damaged_runs_are_left_out_with_a_line(damage, tmp_path):
+    run(tmp_path / "a", DENSITIES)
+    bad, _ = run(tmp_path / "a", "data.feature_probability=0.2,0.3,0.6", "restarts=3")
+    damage(bad.path)
+    wanted = ("data.feature_probability=0.1,0.2,0.3,0.6", "restarts=3")
+    done, said = run(tmp_path / "a", *wanted)
+    assert digests(done) == digests(run(tmp_path / "b", *wanted)[0])
+    assert 1 <= done.n_reused < 10
+    if damage is not lose_history:
+        about = [line for line in said if line.startswith("nothing is reused from")]
+        assert about
+        assert all(str(bad.path) in line and "\n" not in line and len(line) < 400 for line in about)
+
+
+def test_a_run_that_is_no_run_is_not_looked_at(tmp_path):
+    (tmp_path / "a" / "x" / "y" / "manifest.json").mkdir(parents=True)
+    (tmp_path / "a" / "z").mkdir()
+    (tmp_path / "a" / "z" / "manifest.json").symlink_to(tmp_path / "nowhere")
+    done, said = run(tmp_path / "a", DENSITIES)
+    assert done.n_reused == 0
+    assert not [line for line in said if "reused" in line]
+
+
+def test_the_first_of_equal_instances_is_the_one_measured_as_wanted(tmp_path):
+    """Two runs hold the same instances: no evaluation is repeated that one of them has."""
+    for rows in ("evaluation.n_rows=77", "evaluation.n_rows=100", "evaluation.n_rows=55"):
+        run(tmp_path, DENSITIES, "history.every=0", rows, reuse="none")
+    _, said = run(tmp_path, DENSITIES, "history.every=0", "restarts=2")
+    assert "3 of 6 reused" in said[0]
+    assert "anew" not in said[0]
+
+
+def test_a_moved_run_is_still_a_source(tmp_path):
+    """Nothing in a run folder depends on where it lies."""
+    done, _ = run(tmp_path / "a", DENSITIES)
+    shutil.move(done.path, tmp_path / "b" / "somewhere")
+    assert np.all(run(tmp_path / "b", DENSITIES, "restarts=2")[0].n_reused == 3)
