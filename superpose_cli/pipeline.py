@@ -1,40 +1,35 @@
 """The whole flow on one screen: experiment -> grid -> shards -> engine -> metrics -> stored run."""
 
-import math
 import platform
-import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
 from typing import Literal
 
 import numpy as np
 
 from superpose_cli import __version__
 from superpose_cli.engines import Choice, choose_engine
+from superpose_cli.engines.base import Engine
 from superpose_cli.engines.compiling import compilation_told
-from superpose_cli.engines.packs import Pack
 from superpose_cli.engines.population import check_population
-from superpose_cli.engines.training import train_shard
-from superpose_cli.engines.watch import SILENT, Interrupted, Progress, Watch
+from superpose_cli.engines.training import Trained, train_shard
+from superpose_cli.engines.watch import SILENT, Interrupted, Progress, Watch, stopping
 from superpose_cli.errors import ConfigError, RunError
 from superpose_cli.experiment.axes import Experiment, as_experiment
 from superpose_cli.experiment.compose import dump_experiment
 from superpose_cli.experiment.config import Config, EvaluationMethod, Objective
 from superpose_cli.experiment.grid import Grid
+from superpose_cli.experiment.instances import InstanceBatch
 from superpose_cli.experiment.keys import run_id
 from superpose_cli.planning import Plan, check_sizes, estimate_seconds, pack_bytes, warnings_of
 from superpose_cli.plots.names import check_name
 from superpose_cli.results.checkpoint import Checkpoint
-from superpose_cli.results.checkpoint_files import UnusableCheckpoint
 from superpose_cli.results.layout import CONFIG, stored_instances
 from superpose_cli.results.manifest import Manifest, RunAxis, read_manifest
 from superpose_cli.results.reuse import NO_HISTORY, Reuse, ReuseMode
@@ -237,7 +232,7 @@ def _train_shards(
     progress = Progress(watch)
     memory = int(engine.free_memory() * config.engine.memory_fraction)
     status: Literal["complete", "interrupted"] = "complete"
-    with _stopping(max_seconds, watch) as stop:
+    with stopping(max_seconds, watch) as stop:
         work = partial(train_shard, evaluation=config.evaluation, memory=memory, progress=progress, stop=stop)
         try:
             for shard in range(len(shards)):
@@ -247,7 +242,7 @@ def _train_shards(
                     grid.batches(*shards[shard]),
                     engine,
                     measure=lambda recall, batch: work(recall, [batch], history=NO_HISTORY)[0],
-                    train=lambda batches: work(engine, batches, history=config.history),
+                    train=partial(_train, store, shard, engine, config, work, watch),
                 )
                 progress.resume(reused)
                 store.commit(shard, **tables)
@@ -278,17 +273,27 @@ def _train_shards(
     )
 
 
-def _begun(checkpoint: Checkpoint, watch: Watch) -> list[Pack]:
-    """What an earlier process saved of the shard, or nothing where that cannot be trusted."""
-    try:
-        begun = checkpoint.load()
-    except UnusableCheckpoint as error:
-        watch.said(f"{checkpoint.file} is of no use ({error}): its shard starts anew")
-        checkpoint.remove()
-        return []
-    if begun:
-        watch.said(f"shard {checkpoint.shard} goes on from its checkpoint")
-    return begun
+def _train(
+    store: RunStore,
+    shard: int,
+    engine: Engine,
+    config: Config,
+    work: Callable[..., list[Trained]],
+    watch: Watch,
+    batches: Sequence[InstanceBatch],
+) -> list[Trained]:
+    """Train batches of a shard, from where an earlier process left them, with checkpoints."""
+    checkpoint = Checkpoint(
+        run=store.path,
+        shard=shard,
+        run_id=store.manifest.run_id,
+        numerics=engine.numerics,
+        dtype=engine.dtype,
+        history=config.history,
+        batches=batches,
+    )
+    begun = checkpoint.load_or_discard(watch.said)
+    return work(engine, batches, history=config.history, begun=begun, save=checkpoint.save)
 
 
 def _stored_statuses(store: RunStore, shards: set[int]) -> Counter[str]:
@@ -306,28 +311,6 @@ def _note(
     seconds: float,
 ) -> None:
     store.update(status=status, counts=dict(counts), seconds=round(seconds, 3), updated=_now())
-
-
-@contextmanager
-def _stopping(max_seconds: float | None, watch: Watch) -> Iterator[Callable[[], bool]]:
-    """Yields `stop()`: true after the first Ctrl-C or SIGTERM or `max_seconds`; a second signal raises."""
-    deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
-    asked = threading.Event()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-        watch.said("stopping after this piece of work, a second or (compiling) half a minute ...")
-
-    # Only the main thread may set handlers; elsewhere the embedding program decides.
-    in_main = threading.current_thread() is threading.main_thread()
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)} if in_main else {}
-    try:
-        yield lambda: asked.is_set() or time.monotonic() > deadline
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _manifest(experiment: Experiment, grid: Grid, choice: Choice) -> Manifest:

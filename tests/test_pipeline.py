@@ -116,6 +116,57 @@ def test_an_interrupted_run_continues_to_the_same_bits(tmp_path, small_shards):
     assert signal.getsignal(signal.SIGINT) is handler, "the handler is put back"
 
 
+class PressesCtrlC:
+    """A watch that interrupts at its given report of progress, and keeps what is said and done."""
+
+    def __init__(self, at: int) -> None:
+        self.left, self.lines, self.instances = at, [], []
+
+    def __getattr__(self, name):
+        return getattr(SILENT, name)
+
+    def said(self, message):
+        self.lines.append(message)
+
+    def progressed(self, instances, loss, instance_steps):
+        self.instances.append(instances)
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_interrupt_costs_nothing_of_a_shard(tmp_path):
+    """Stopped again and again inside one shard, each time going on from the step where it was."""
+    overrides = (*SMALL, "data.feature_probability=0.1,0.5", "restarts=2", "train.optimizer=adam,sgd")
+    whole = run(tmp_path / "whole", *overrides)
+    reached = [0.0]
+    while True:
+        watch = PressesCtrlC(at=3)
+        part = run(tmp_path / "parts", *overrides, watch=watch)
+        checkpoints = list(part.path.glob(".staging/*.checkpoint"))
+        assert ("going on from a checkpoint" in " ".join(watch.lines)) == (len(reached) > 1)
+        if watch.instances:  # the last step may be done, and the evaluation alone be left
+            assert watch.instances[0] > reached[-1], "progress goes on from where it was"
+            reached.append(watch.instances[-1])
+        if part.status == "complete":
+            break
+        assert (part.n_stored, len(checkpoints)) == (0, 1)
+    assert len(reached) > 4
+    assert reached[-1] == pytest.approx(8)
+    assert not checkpoints
+    assert table_bytes(part.path) == table_bytes(whole.path)
+
+
+def test_a_checkpoint_that_is_of_no_use_is_told_and_left(tmp_path):
+    overrides = (*SMALL, "data.feature_probability=0.1,0.5")
+    part = run(tmp_path, *overrides, watch=PressesCtrlC(at=2))
+    (checkpoint,) = part.path.glob(".staging/*.checkpoint")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
+    watch = PressesCtrlC(at=10**9)
+    assert run(tmp_path, *overrides, watch=watch).status == "complete"
+    assert f"{checkpoint} is of no use (it is shorter or longer than what it lists)" in watch.lines[0]
+
+
 @pytest.mark.parametrize("table", ["instances", "features", "history"])
 def test_a_complete_run_that_lost_a_file_is_completed_again(tmp_path, small_shards, table):
     """What the reader's message advises: the same sweep again trains that shard, and that one alone."""

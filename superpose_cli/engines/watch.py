@@ -1,6 +1,13 @@
 """Who is told how a run goes, and how one is stopped."""
 
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Protocol
 
 
@@ -67,3 +74,25 @@ class Progress:
     def resume(self, instances: float) -> None:
         """So many instances (with fractions) were done before, and come from a checkpoint."""
         self.instances += instances
+
+
+@contextmanager
+def stopping(max_seconds: float | None, watch: Watch) -> Iterator[Callable[[], bool]]:
+    """Yields `stop()`: true after the first Ctrl-C or SIGTERM or `max_seconds`; a second signal raises."""
+    deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        watch.said("stopping after this piece of work, a second or (compiling) half a minute ...")
+
+    # Only the main thread may set handlers; elsewhere the embedding program decides.
+    in_main = threading.current_thread() is threading.main_thread()
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)} if in_main else {}
+    try:
+        yield lambda: asked.is_set() or time.monotonic() > deadline
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -3,6 +3,7 @@
 import os
 import re
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -96,15 +97,21 @@ def sync(path: Path) -> None:
 
 def write_text(run: Path, name: str, text: str) -> None:
     """Replace a file of the run by new text, atomically; SuperposeError if the disk refuses."""
+    replace_file(run, run / name, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def replace_file(run: Path, target: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file and put it in the place of `target`, atomically, or raise SuperposeError."""
     partial = partial_file(run)
     try:
-        partial.write_text(text, encoding="utf-8")
+        write(partial)
         sync(partial)
-        partial.replace(run / name)
-        sync(run)
+        partial.replace(target)
+        sync(target.parent)
     except OSError as error:
+        raise cannot_write(target, error) from error
+    finally:
         remove(partial)
-        raise cannot_write(run / name, error) from error
 
 
 def remove(path: Path) -> None:

@@ -15,6 +15,7 @@ import yaml
 
 from superpose_cli.errors import RunError
 from superpose_cli.results import layout
+from superpose_cli.results.checkpoint_files import remove_checkpoints
 from superpose_cli.results.columns import TABLES
 from superpose_cli.results.manifest import Manifest, dump_manifest, read_manifest
 from superpose_cli.results.schema import LABEL
@@ -130,6 +131,7 @@ def commit_shard(
     finally:
         for path in partial.values():
             layout.remove(path)
+    remove_checkpoints(run, {shard})
 
 
 def _write(table: pa.Table, path: Path) -> None:
@@ -256,10 +258,11 @@ def _holder(file: Path) -> str:
 
 
 def _clean(path: Path) -> None:
-    """Remove feature and history shards without an instances shard, and unfinished files."""
+    """Remove feature and history shards without an instances shard, unfinished files, and old checkpoints."""
     committed = layout.committed_shards(path)
     for table in ("features", "history"):
         for shard in layout.stored_shards(path, table) - committed:
             layout.remove(layout.shard_file(path, table, shard))
     for partial in (path / layout.STAGING).glob(f"{layout.PARTIAL}*"):
         layout.remove(partial)
+    remove_checkpoints(path, committed - layout.incomplete_shards(path))

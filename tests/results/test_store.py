@@ -209,7 +209,7 @@ def test_a_damaged_shard_is_trained_again(run: Path) -> None:
 
 
 def test_checkpoints_survive_opening(run: Path) -> None:
-    checkpoint = run / ".staging/shard-000001.npz"
+    checkpoint = run / ".staging/shard-000001.checkpoint"
     checkpoint.write_bytes(b"state")
     with open_store(run) as store:
         assert store.staging == run / ".staging"
