@@ -20,7 +20,7 @@ def find_runs(outputs: Path = OUTPUTS) -> list[Path]:
 
 def status_of(path: Path, manifest: "Manifest") -> str:
     """The run's status; "stopped" where it says that it is running, but its process is gone."""
-    from superpose_cli.results.store import is_being_written
+    from superpose_cli.results.lock import is_being_written
 
     return "stopped" if manifest.status == "running" and not is_being_written(path) else manifest.status
 

@@ -12,7 +12,7 @@ from superpose_cli.errors import SuperposeError
 from superpose_cli.results import layout
 from superpose_cli.results.checkpoint_files import checkpoint_file
 from superpose_cli.results.columns import TABLES
-from superpose_cli.results.store import LOCK, is_being_written
+from superpose_cli.results.lock import LOCK, is_being_written
 
 Kind = Literal["unfinished file", "half a shard", "old checkpoint", "empty run"]
 

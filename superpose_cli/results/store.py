@@ -1,9 +1,5 @@
 """Writing a run: one writer at a time, and shards that are stored whole or not at all."""
 
-import fcntl
-import json
-import os
-import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +13,7 @@ from superpose_cli.errors import RunError
 from superpose_cli.results import layout
 from superpose_cli.results.checkpoint_files import remove_checkpoints
 from superpose_cli.results.columns import TABLES
+from superpose_cli.results.lock import RunLock
 from superpose_cli.results.manifest import Manifest, dump_manifest, read_manifest
 from superpose_cli.results.schema import LABEL
 
@@ -30,8 +27,6 @@ ROW_ORDER = {
 }
 """Rows are stored in this order, whatever the order of training, so that equal results are equal files."""
 
-LOCK = "run.lock"
-
 
 class RunStore:
     """A run folder that is open for writing and locked against other writers; a context manager.
@@ -40,7 +35,7 @@ class RunStore:
     same bytes twice.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, lock: int) -> None:
+    def __init__(self, path: Path, manifest: Manifest, lock: RunLock) -> None:
         """Use `create_or_open`."""
         self.path = path
         self.manifest = manifest
@@ -56,7 +51,7 @@ class RunStore:
         try:
             _check_content(path, config_yaml, manifest)
             _make_folders(path)
-            lock = _lock(path)
+            lock = RunLock(path)
         except OSError as error:
             raise layout.cannot_write(path, error) from error
         try:
@@ -71,7 +66,7 @@ class RunStore:
             store = cls(path, manifest, lock)
             store.update()
         except BaseException:
-            os.close(lock)
+            lock.release()
             raise
         return store
 
@@ -82,8 +77,8 @@ class RunStore:
         self.close()
 
     def close(self) -> None:
-        """Let other processes write. The lock file stays: removing it would let two writers in."""
-        os.close(self._lock)
+        """Let other processes write."""
+        self._lock.release()
 
     @property
     def staging(self) -> Path:
@@ -213,48 +208,6 @@ def _settings(config: Any, prefix: str = "") -> dict[str, Any]:
         if prefix or key not in ("engine", "launcher", "plots"):
             found |= _settings(value, f"{prefix}.{key}" if prefix else str(key))
     return found
-
-
-def _lock(path: Path) -> int:
-    """An open, locked descriptor; the system frees the lock when its process ends, however it ends."""
-    file = path / layout.STAGING / LOCK
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise RunError(
-            f"{path} is being written by {_holder(file)}: wait for it or choose another --out"
-        ) from None
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def is_being_written(path: Path) -> bool:
-    """Whether a process has the run open for writing; a run that says it is running may have been killed."""
-    try:
-        descriptor = os.open(path / layout.STAGING / LOCK, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _holder(file: Path) -> str:
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        return f"process {record['pid']} on {record['host']}"
-    except (OSError, ValueError, TypeError, KeyError):
-        return "another process"
 
 
 def _clean(path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from superpose_cli.cli.runs import find_run, find_runs, status_of
 from superpose_cli.errors import RunError
+from superpose_cli.results.lock import LOCK
 from superpose_cli.results.manifest import read_manifest
-from superpose_cli.results.store import LOCK
 from tests.synthetic import write_run
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from superpose_cli.results.leftovers import find_leftovers, remove_leftovers
+from superpose_cli.results.lock import LOCK
 from superpose_cli.results.run import load_run
-from superpose_cli.results.store import LOCK
 from tests.synthetic import write_run
 
 

@@ -1,11 +1,15 @@
 """Writing runs: layout, all-or-nothing commits, locks and refusals."""
 
 import errno
+import fcntl
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +19,10 @@ import pytest
 
 from superpose_cli.errors import RunError, SuperposeError
 from superpose_cli.results.columns import TABLES
+from superpose_cli.results.lock import STALE_SECONDS, is_being_written
 from superpose_cli.results.manifest import read_manifest
 from superpose_cli.results.run import load_run
-from superpose_cli.results.store import RunStore, is_being_written
+from superpose_cli.results.store import RunStore
 from tests.synthetic import shard_tables, synthetic_manifest
 
 CONFIG = "experiment: synthetic\nmodel:\n  n_features: 5\n  n_hidden: 2\nengine:\n  name: auto\n"
@@ -249,6 +254,64 @@ def test_a_writer_in_the_same_process_is_refused_too(run: Path) -> None:
         with pytest.raises(RunError, match="another process"):
             open_store(run)
     open_store(run).close()
+
+
+def test_a_lock_of_another_host_is_judged_by_its_time(run: Path) -> None:
+    """Where `flock` does not reach across hosts: renewed of late, it is explained; else it is taken over."""
+    lock = run / ".staging/run.lock"
+    lock.write_text('[12345, "elsewhere"]')
+    for seconds, held in ((0, True), (STALE_SECONDS - 5, True), (STALE_SECONDS + 5, False)):
+        os.utime(lock, (time.time() - seconds,) * 2)
+        assert is_being_written(run) is held
+    os.utime(lock)
+    with pytest.raises(RunError, match=r"process 12345 on elsewhere.* try again in 90 seconds \(or delete"):
+        open_store(run)
+    os.utime(lock, (0, 0))
+    with open_store(run):
+        assert socket.gethostname() in lock.read_text()
+    assert lock.read_text() == "", "let go"
+    lock.write_text("[" * 2000)
+    assert not is_being_written(run)
+
+
+def test_a_lock_is_renewed_while_it_is_held(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("superpose_cli.results.lock.RENEWED_SECONDS", 0.01)
+    lock = run / ".staging/run.lock"
+    with open_store(run):
+        os.utime(lock, (0, 0))
+        deadline = time.monotonic() + 20
+        while lock.stat().st_mtime == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert time.time() - lock.stat().st_mtime < 20
+
+
+def test_looking_at_a_lock_keeps_nobody_out(run: Path) -> None:
+    """Whoever asks whether a run is being written has its lock for a moment."""
+    with (run / ".staging/run.lock").open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        timer = threading.Timer(0.2, fcntl.flock, (looking, fcntl.LOCK_UN))
+        timer.start()
+        assert not is_being_written(run)
+        open_store(run).close()
+        timer.join()
+
+
+def test_where_there_are_no_locks(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(RunError, match=r"no locks \(No locks available\): choose another --out"):
+        open_store(run)
+
+
+def test_a_lock_that_leads_elsewhere_is_not_followed(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    (run / ".staging/run.lock").unlink()
+    (run / ".staging/run.lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(SuperposeError, match="cannot write"):
+        open_store(run)
+    assert (tmp_path / "precious").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
