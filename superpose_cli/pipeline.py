@@ -1,64 +1,35 @@
 """The whole flow on one screen: experiment -> grid -> shards -> engine -> metrics -> stored run."""
 
 import platform
-import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from superpose_cli import __version__
 from superpose_cli.engines import Choice, choose_engine
-from superpose_cli.engines.base import Engine
 from superpose_cli.engines.compiling import compilation_told
 from superpose_cli.engines.population import check_population
-from superpose_cli.engines.training import Trained, train_shard
-from superpose_cli.engines.watch import SILENT, Interrupted, Progress, Watch, stopping
+from superpose_cli.engines.watch import SILENT, Watch
 from superpose_cli.errors import ConfigError, RunError
 from superpose_cli.experiment.axes import Experiment, as_experiment
 from superpose_cli.experiment.compose import dump_experiment
 from superpose_cli.experiment.config import Config, EvaluationMethod, Objective
 from superpose_cli.experiment.grid import Grid
-from superpose_cli.experiment.instances import InstanceBatch
 from superpose_cli.experiment.keys import run_id
 from superpose_cli.planning import Plan, check_sizes, estimate_seconds, pack_bytes, warnings_of
 from superpose_cli.plots.names import check_name
-from superpose_cli.results.checkpoint import Checkpoint
-from superpose_cli.results.layout import CONFIG, stored_instances
-from superpose_cli.results.manifest import Manifest, RunAxis, read_manifest
-from superpose_cli.results.reuse import NO_HISTORY, Reuse, ReuseMode
+from superpose_cli.results.layout import CONFIG, committed_shards, incomplete_shards, stored_instances
+from superpose_cli.results.manifest import Manifest, RunAxis, now, read_manifest
+from superpose_cli.results.reuse import Reuse, ReuseMode
 from superpose_cli.results.run import load_run
 from superpose_cli.results.store import RunStore
+from superpose_cli.session import RunResult, Session
+
+__all__ = ["RunResult", "load_run", "plan_experiment", "run_experiment"]
 
 OUTPUTS = Path("outputs")
 """Where runs go, seen from the working directory."""
-
-Status = Literal["complete", "interrupted", "already done"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunResult:
-    """What came of a run."""
-
-    path: Path
-    status: Status
-    n_instances: int
-    n_stored: int
-    """Instances that are stored, of `n_instances`."""
-    n_reused: int
-    """Those of them that were taken over now from other runs."""
-    n_trained: int
-    """Those of them that were trained now."""
-    seconds: float
-    engine: str
-    failures: int
-    """Diverged instances among all that are stored."""
 
 
 def run_experiment(
@@ -68,6 +39,7 @@ def run_experiment(
     outputs: Path = OUTPUTS,
     fresh: bool = False,
     max_seconds: float | None = None,
+    fail_fast: bool = False,
     reuse: ReuseMode = "same",
     reuse_from: Path | None = None,
     watch: Watch = SILENT,
@@ -76,7 +48,7 @@ def run_experiment(
 
     The folder is `out`, or outputs/NAME/RUN_ID: the same experiment finds its folder again, is continued
     there, and is not touched once complete; `fresh` takes a new folder. Ctrl-C, SIGTERM and `max_seconds`
-    end the run with status "interrupted" and lose the current shard only. A complete run that lost a file
+    end the run with status "interrupted" and lose nothing. A complete run that lost a file
     is completed again. Instances that runs under `reuse_from` (default: `outputs`) hold are taken over, not
     trained: those of this arithmetic, of any with `reuse="any-engine"`, none with "none" or `fresh`. Raises
     ConfigError for what cannot be run, RunError for a folder that cannot be used.
@@ -110,7 +82,10 @@ def run_experiment(
         source = Reuse.find(reuse_from or outputs, mode, grid, choice.engine, besides=path, said=watch.said)
         if fresh:
             watch.said("--fresh: what is stored already is not reused")
-        return _train_shards(store, grid, config, choice, source, max_seconds, watch)
+        session = Session(
+            store=store, grid=grid, engine=choice.engine, source=source, watch=watch, fail_fast=fail_fast
+        )
+        return session.run(choice.reason, max_seconds)
 
 
 def plan_experiment(
@@ -119,6 +94,8 @@ def plan_experiment(
     out: Path | None = None,
     outputs: Path = OUTPUTS,
     fresh: bool = False,
+    reuse: ReuseMode = "same",
+    reuse_from: Path | None = None,
     watch: Watch = SILENT,
 ) -> Plan:
     """What `run_experiment` would do and take; trains a few steps to measure the pace, and writes nothing.
@@ -135,7 +112,11 @@ def plan_experiment(
     check_sizes(grid, engine, path)
     memory = int(engine.free_memory() * config.engine.memory_fraction)
     n_stored = 0 if stored is None else stored_instances(path)
-    left = 1 - n_stored / grid.n_instances
+    done = set() if stored is None else committed_shards(path) - incomplete_shards(path)
+    mode = "none" if fresh else reuse
+    source = Reuse.find(reuse_from or outputs, mode, grid, engine, besides=path, said=watch.said)
+    found = source.count(shard for shard in range(len(grid.shards())) if shard not in done)
+    left = 1 - (n_stored + found.stored) / grid.n_instances
     with compilation_told(watch.compiling):
         seconds = estimate_seconds(grid, config, engine, memory) * left if left else 0.0
     return Plan(
@@ -144,6 +125,8 @@ def plan_experiment(
         restarts=grid.restarts,
         n_instances=grid.n_instances,
         n_stored=n_stored,
+        n_reused=found.stored,
+        n_evaluated=found.again,
         engine=engine.name,
         engine_reason=choice.reason,
         memory_bytes=pack_bytes(grid, engine, memory),
@@ -210,111 +193,8 @@ def _check_continues(stored: Manifest, choice: Choice, config: Config, grid: Gri
         )
 
 
-def _train_shards(
-    store: RunStore,
-    grid: Grid,
-    config: Config,
-    choice: Choice,
-    source: Reuse,
-    max_seconds: float | None,
-    watch: Watch,
-) -> RunResult:
-    engine, began, shards = choice.engine, time.monotonic(), grid.shards()
-    spent = store.manifest.seconds
-    done = store.committed_shards()
-    counts = _stored_statuses(store, done)
-    n_stored = sum(counts.values())
-    n_reused = 0
-    watch.started(grid.n_instances, n_stored, engine.name, choice.reason)
-    found = source.count(shard for shard in range(len(shards)) if shard not in done)
-    if found.stored:
-        watch.said(found.told(grid.n_instances, n_stored))
-    progress = Progress(watch)
-    memory = int(engine.free_memory() * config.engine.memory_fraction)
-    status: Literal["complete", "interrupted"] = "complete"
-    with stopping(max_seconds, watch) as stop:
-        work = partial(train_shard, evaluation=config.evaluation, memory=memory, progress=progress, stop=stop)
-        try:
-            for shard in range(len(shards)):
-                if shard in done:
-                    continue
-                tables, reused = source.tables(
-                    grid.batches(*shards[shard]),
-                    engine,
-                    measure=lambda recall, batch: work(recall, [batch], history=NO_HISTORY)[0],
-                    train=partial(_train, store, shard, engine, config, work, watch),
-                )
-                progress.resume(reused)
-                store.commit(shard, **tables)
-                n_reused += reused
-                counts.update(tables["instances"]["status"].to_pylist())
-                _note(store, "running", counts, spent + time.monotonic() - began)
-                watch.committed(sum(counts.values()))
-            assert sum(counts.values()) == grid.n_instances, "every instance is in one shard"
-        except Interrupted:
-            status = "interrupted"
-        except BaseException:
-            _note(store, "failed", counts, spent + time.monotonic() - began)
-            watch.finished("failed")
-            raise
-    seconds = time.monotonic() - began
-    _note(store, status, counts, spent + seconds)
-    watch.finished(status)
-    return RunResult(
-        path=store.path,
-        status=status,
-        n_instances=grid.n_instances,
-        n_stored=sum(counts.values()),
-        n_reused=n_reused,
-        n_trained=sum(counts.values()) - n_stored - n_reused,
-        seconds=seconds,
-        engine=engine.name,
-        failures=counts["diverged"],
-    )
-
-
-def _train(
-    store: RunStore,
-    shard: int,
-    engine: Engine,
-    config: Config,
-    work: Callable[..., list[Trained]],
-    watch: Watch,
-    batches: Sequence[InstanceBatch],
-) -> list[Trained]:
-    """Train batches of a shard, from where an earlier process left them, with checkpoints."""
-    checkpoint = Checkpoint(
-        run=store.path,
-        shard=shard,
-        run_id=store.manifest.run_id,
-        numerics=engine.numerics,
-        dtype=engine.dtype,
-        history=config.history,
-        batches=batches,
-    )
-    begun = checkpoint.load_or_discard(watch.said)
-    return work(engine, batches, history=config.history, begun=begun, save=checkpoint.save)
-
-
-def _stored_statuses(store: RunStore, shards: set[int]) -> Counter[str]:
-    """How many instances of these shards have each status."""
-    if not shards:
-        return Counter()
-    tables = load_run(store.path).tables
-    return Counter(tables.read("instances", ["status"], shards=tuple(sorted(shards)))["status"].to_pylist())
-
-
-def _note(
-    store: RunStore,
-    status: Literal["running", "complete", "interrupted", "failed"],
-    counts: Counter[str],
-    seconds: float,
-) -> None:
-    store.update(status=status, counts=dict(counts), seconds=round(seconds, 3), updated=_now())
-
-
 def _manifest(experiment: Experiment, grid: Grid, choice: Choice) -> Manifest:
-    engine, now = choice.engine, _now()
+    engine, begun = choice.engine, now()
     return Manifest(
         superpose=__version__,
         run_id=run_id(experiment),
@@ -328,8 +208,8 @@ def _manifest(experiment: Experiment, grid: Grid, choice: Choice) -> Manifest:
         python=platform.python_version(),
         torch=version("torch"),
         numpy=np.__version__,
-        created=now,
-        updated=now,
+        created=begun,
+        updated=begun,
         seconds=0.0,
         axes=tuple(RunAxis(**axis) for axis in grid.axis_columns()),
         overrides=experiment.overrides,
@@ -341,7 +221,3 @@ def _manifest(experiment: Experiment, grid: Grid, choice: Choice) -> Manifest:
         counts={},
         plots=tuple(experiment.variants[0].plots),
     )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,26 +1,40 @@
 """What a run would take, told before it starts: instances, memory, disk, and seconds by measurement."""
 
+import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from superpose_cli.engines.base import Engine
+import numpy as np
+
+from superpose_cli.engines.base import Engine, State
+from superpose_cli.engines.population import population_evaluation
 from superpose_cli.engines.training import HISTORY_ROWS, history_steps
 from superpose_cli.errors import ConfigError
-from superpose_cli.experiment.config import Config, DataKind
+from superpose_cli.experiment.config import Config, DataKind, EvaluationMethod, Objective
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.instances import Family, InstanceBatch
 
 SAMPLED_SHARDS = 4
 """Shards that an estimate of the time looks at, evenly spread over the grid."""
-MEASURED_SECONDS = 0.1
+MEASURED_SECONDS = 0.2
 """Training time after which a pace is believed."""
-MEASURED_ROWS = 4096
-"""Evaluation rows that are timed."""
+MEASURED_FLOPS = 2 * 10**9
+"""Arithmetic of a step that is timed; wider models are timed with fewer features."""
+FEWEST_FEATURES = 64
+"""What is timed has as many features at least: fewer would take another path through the engines."""
+MEASURED_ROWS = (128, 1024)
+"""Evaluation rows that are timed; the difference is the pace, what is left the cost of a call."""
+FEW_INTEGRATED = 16
+"""Instances whose exact evaluation is timed first."""
 STORING_SECONDS = 3e-5
-"""Metrics and tables of one instance, measured on small models."""
+"""Metrics and tables of an instance of few features."""
+STORING_PAIR_SECONDS = 1e-10
+"""Metrics of a pair of features, for each hidden dimension."""
+COMMIT_SECONDS = 0.03
+"""Writing and flushing the files of a shard."""
 SLOW_SECONDS = 3600.0
 """A run estimated above this is worth a warning."""
 
@@ -34,6 +48,11 @@ class Plan:
     restarts: int
     n_instances: int
     n_stored: int
+    """In the run's own folder."""
+    n_reused: int
+    """In other runs, from where they are taken over."""
+    n_evaluated: int
+    """Those of them that are to be evaluated anew."""
     engine: str
     engine_reason: str
     memory_bytes: int
@@ -86,34 +105,90 @@ def estimate_seconds(grid: Grid, config: Config, engine: Engine, memory: int) ->
             if batch.family not in paces:
                 paces[batch.family] = _seconds_per_instance(engine, batch, config, memory)
             seconds += len(batch) * paces[batch.family]
+            if config.evaluation.method is EvaluationMethod.population:
+                seconds += 2 * _integration_seconds(engine, batch)  # before the first step, after the last
             instances += len(batch)
-    return seconds * grid.n_instances / instances
+    return seconds * grid.n_instances / instances + COMMIT_SECONDS * len(shards)
 
 
 def _seconds_per_instance(engine: Engine, batch: InstanceBatch, config: Config, memory: int) -> float:
-    """Time to train, record, evaluate and store one instance of the batch, when a full pack is trained."""
-    family = batch.family
-    pack = batch.take(slice(engine.pack_instances(family, memory)))
+    """Time to train, record, evaluate and store one instance of the batch, when a full pack is trained.
+
+    Wide models are timed with fewer features, in proportion to which all but the storing grows.
+    """
+    whole = batch.family
+    pack = _narrowed(batch.take(slice(engine.pack_instances(whole, memory))))
+    family, records = pack.family, len(history_steps(config.history, whole.steps))
     state = engine.advance(pack, engine.initialise(pack), 1)
+    start, step = _step_seconds(engine, pack, state)
+    call, row = _evaluation_seconds(engine, pack, state)
+    short = min(HISTORY_ROWS, config.evaluation.n_rows or HISTORY_ROWS)
+    calls = max(records, 1) * (1 + math.log(whole.steps / max(records, 1) + 1, 8))
+    seconds = whole.steps * step + calls * start + (records + 1) * (call + short * row)
+    if config.evaluation.method is EvaluationMethod.sampled:
+        seconds += call + (config.evaluation.n_rows or 0) * row
+    features = whole.n_features
+    storing = STORING_SECONDS * (1 + features / 20) + features**2 * whole.n_hidden * STORING_PAIR_SECONDS
+    return seconds / len(pack) * features / family.n_features + storing
 
-    def evaluate(n_rows: int) -> None:
-        engine.evaluate(pack, state, n_rows)
-        if family.data is DataKind.finite:
-            engine.evaluate_table(pack, state)
 
-    evaluate(1)  # what is compiled or loaded once has been, now that the clock starts
-    began, chunk = time.perf_counter(), 1
-    while time.perf_counter() - began < MEASURED_SECONDS and state.step < family.steps:
-        state = engine.advance(pack, state, min(state.step + chunk, family.steps))
-        chunk *= 2
-    step = (time.perf_counter() - began) / max(state.step - 1, 1)
-    began = time.perf_counter()
-    evaluate(MEASURED_ROWS)
-    row = (time.perf_counter() - began) / MEASURED_ROWS
-    rows = (config.evaluation.n_rows or 0) + HISTORY_ROWS * (
-        1 + len(history_steps(config.history, family.steps))
+def _narrowed(batch: InstanceBatch) -> InstanceBatch:
+    """The batch with as few features as keep a step within MEASURED_FLOPS, but not with very few."""
+    family = batch.family
+    of_feature = 10 * family.n_hidden * max(family.n_batch or family.n_rows, 1) * len(batch)
+    n = max(FEWEST_FEATURES, MEASURED_FLOPS // of_feature)
+    if n >= family.n_features or family.objective is Objective.population:
+        return batch
+    narrow = replace(family, n_features=n, k=min(family.k, n), set_size=min(family.set_size, n))
+    return replace(
+        batch,
+        family=narrow,
+        feature_probability=batch.feature_probability[:, :n],
+        importance=batch.importance[:, :n],
     )
-    return (family.steps * step + rows * row) / len(pack) + STORING_SECONDS
+
+
+def _step_seconds(engine: Engine, pack: InstanceBatch, state: State) -> tuple[float, float]:
+    """What training the pack takes: for a call, and for each step; from calls of 1, 2, 4, ... steps."""
+    steps, chunk, spent = pack.family.steps, 1, 0.0
+    first, pace = math.inf, math.inf
+    while spent < MEASURED_SECONDS and state.step < steps:
+        before, began = state.step, time.perf_counter()
+        state = engine.advance(pack, state, min(before + chunk, steps))
+        taken = time.perf_counter() - began
+        first = min(first, taken)
+        pace, spent, chunk = min(pace, taken / (state.step - before)), spent + taken, 2 * chunk
+    return (0.0, 0.0) if math.isinf(pace) else (first - pace, pace)
+
+
+def _integration_seconds(engine: Engine, batch: InstanceBatch) -> float:
+    """Time of an exact evaluation of a batch, from a few of its instances where that takes long."""
+    seconds = 0.0
+    for count in (1, FEW_INTEGRATED, len(batch)):  # the first one may compile
+        if count <= len(batch) and seconds < 10 * MEASURED_SECONDS:
+            part = batch.take(np.linspace(0, len(batch) - 1, count).astype(np.int64))
+            state = engine.initialise(part)
+            began = time.perf_counter()
+            population_evaluation(part, state)
+            seconds = (time.perf_counter() - began) * (len(batch) / count if count > 1 else 1)
+    return seconds
+
+
+def _evaluation_seconds(engine: Engine, pack: InstanceBatch, state: State) -> tuple[float, float]:
+    """What an evaluation of the pack takes: for the call, and for each row."""
+
+    def evaluate(n_rows: int) -> float:
+        began = time.perf_counter()
+        engine.evaluate(pack, state, n_rows)
+        if pack.family.data is DataKind.finite:
+            engine.evaluate_table(pack, state)
+        return time.perf_counter() - began
+
+    few, many = MEASURED_ROWS
+    evaluate(1)  # what is compiled or loaded once has been, now that the clock starts
+    short = evaluate(few)
+    row = max(0.0, evaluate(many) - short) / (many - few)
+    return max(0.0, short - few * row), row
 
 
 def in_bytes(size: float) -> str:

@@ -19,6 +19,9 @@ def plan(
     engine: options.Engine = None,
     device: options.Device = None,
     out: options.Out = None,
+    fresh: options.Fresh = False,
+    reuse: options.Reuse = options.ReuseMode.same,
+    reuse_from: options.ReuseFrom = None,
     json_: options.Json = False,
 ) -> None:
     """Say what a sweep would do and cost; nothing is trained or written.
@@ -34,7 +37,9 @@ def plan(
         overrides, config=config, config_dir=config_dir, zips=zips, engine=engine, device=device
     )
     with watch_for(quiet=False) as watch:
-        found = plan_experiment(experiment, out=out, watch=watch)
+        found = plan_experiment(
+            experiment, out=out, fresh=fresh, reuse=reuse.value, reuse_from=reuse_from, watch=watch
+        )
     if json_:
         print_json(asdict(found))
         return
@@ -52,6 +57,8 @@ def _rows(found: "Plan") -> list[tuple[str, str]]:
     return [
         ("cells", f"{counted(found.n_cells, 'cell')} x {counted(found.restarts, 'restart')}"),
         ("instances", f"{found.n_instances:,}, of which {found.n_stored:,} are stored already"),
+        ("reused", f"{found.n_reused:,} from other runs, {found.n_evaluated:,} of them evaluated anew"),
+        ("to train", f"{found.n_instances - found.n_stored - found.n_reused:,}"),
         ("engine", f"{found.engine} ({found.engine_reason})"),
         ("memory", in_bytes(found.memory_bytes)),
         ("disk", in_bytes(found.disk_bytes)),
