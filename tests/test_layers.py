@@ -20,6 +20,7 @@ ORDER = (
     "results",
     "plots",
     "planning",
+    "session",
     "pipeline",
     "cli",
     "__main__",

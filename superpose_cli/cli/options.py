@@ -138,6 +138,15 @@ MaxSeconds = Annotated[
         rich_help_panel="How",
     ),
 ]
+FailFast = Annotated[
+    bool,
+    typer.Option(
+        "--fail-fast",
+        help="Stop at the first stored shard with a diverged model, and exit with 1.",
+        show_default=False,
+        rich_help_panel="How",
+    ),
+]
 Fresh = Annotated[
     bool,
     typer.Option(

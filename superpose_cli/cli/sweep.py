@@ -16,6 +16,7 @@ def sweep(
     reuse: options.Reuse = options.ReuseMode.same,
     reuse_from: options.ReuseFrom = None,
     max_seconds: options.MaxSeconds = None,
+    fail_fast: options.FailFast = False,
     json_: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -37,6 +38,7 @@ def sweep(
             out=out,
             fresh=fresh,
             max_seconds=max_seconds,
+            fail_fast=fail_fast,
             reuse=reuse.value,
             reuse_from=reuse_from,
             watch=watch,

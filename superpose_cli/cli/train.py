@@ -16,6 +16,7 @@ def train(
     reuse: options.Reuse = options.ReuseMode.same,
     reuse_from: options.ReuseFrom = None,
     max_seconds: options.MaxSeconds = None,
+    fail_fast: options.FailFast = False,
     json_: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -43,6 +44,7 @@ def train(
             out=out,
             fresh=fresh,
             max_seconds=max_seconds,
+            fail_fast=fail_fast,
             reuse=reuse.value,
             reuse_from=reuse_from,
             watch=watch,

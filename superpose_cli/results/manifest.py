@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -61,6 +62,11 @@ class Manifest:
     """Stored instances by status: ok, dead, diverged."""
     plots: tuple[str, ...]
     """The plots that are drawn when none is named."""
+
+
+def now() -> str:
+    """The time of day as manifests have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def dump_manifest(manifest: Manifest) -> str:
