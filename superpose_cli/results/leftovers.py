@@ -1,18 +1,16 @@
 """What interrupted processes left behind in run folders, and nothing else."""
 
-import fcntl
-import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from superpose_cli.errors import SuperposeError
+from superpose_cli.errors import RunError, SuperposeError
 from superpose_cli.results import layout
 from superpose_cli.results.checkpoint_files import checkpoint_file
 from superpose_cli.results.columns import TABLES
-from superpose_cli.results.lock import LOCK, is_being_written
+from superpose_cli.results.lock import LOCK, RunLock, is_being_written
 
 Kind = Literal["unfinished file", "half a shard", "old checkpoint", "empty run"]
 
@@ -52,14 +50,15 @@ def remove_leftovers(leftovers: list[Leftover]) -> int:
 
 
 def _remove_of(run: Path, wanted: set[Path]) -> int:
-    """Under the run's lock: what became of use since it was found stays."""
-    freed = 0
+    """Under the run's lock: what became of use since it was found stays, and all that another writes."""
     try:
-        lock = os.open(run / layout.STAGING / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        lock = RunLock(run)
+    except RunError:
+        return 0
     except OSError as error:
         raise _cannot_remove(run, error) from error
+    freed = 0
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for leftover in _of_run(run):
             if leftover.path in wanted:
                 if leftover.kind == "empty run":
@@ -67,12 +66,10 @@ def _remove_of(run: Path, wanted: set[Path]) -> int:
                 else:
                     leftover.path.unlink()
                 freed += leftover.size
-    except BlockingIOError:
-        return freed
     except OSError as error:
         raise _cannot_remove(run, error) from error
     finally:
-        os.close(lock)
+        lock.release()
     return freed
 
 
