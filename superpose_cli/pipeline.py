@@ -49,9 +49,10 @@ def run_experiment(
     The folder is `out`, or outputs/NAME/RUN_ID: the same experiment finds its folder again, is continued
     there, and is not touched once complete; `fresh` takes a new folder. Ctrl-C, SIGTERM and `max_seconds`
     end the run with status "interrupted" and lose nothing. `fail_fast` raises SuperposeError at the first
-    shard with a diverged instance, which is stored. A complete run that lost a file is completed again. Instances that runs under `reuse_from` (default: `outputs`) hold are taken over, not
-    trained: those of this arithmetic, of any with `reuse="any-engine"`, none with "none" or `fresh`. Raises
-    ConfigError for what cannot be run, RunError for a folder that cannot be used.
+    shard with a diverged instance, which is stored. A complete run that lost a file is completed again.
+    Instances that runs under `reuse_from` (default: `outputs`) hold are taken over, not trained: those of
+    this arithmetic, of any with `reuse="any-engine"`, none with "none" or `fresh`. Raises ConfigError for
+    what cannot be run, RunError for a folder that cannot be used.
     """
     experiment = as_experiment(experiment)
     grid, config, path, choice = _prepare(experiment, out, outputs, fresh)

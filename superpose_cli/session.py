@@ -85,7 +85,7 @@ class Session:
         except BaseException as error:
             # A disk that refuses this as well has told why; whoever looks finds that the lock is free.
             with suppress(SuperposeError):
-                self._end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+                self._end(self._status_at(error))
             raise
         self._end(status)
         return RunResult(
@@ -162,6 +162,12 @@ class Session:
     def config(self) -> Config:
         """What all variants share."""
         return self.grid.experiment.variants[0]
+
+    def _status_at(self, error: BaseException) -> Status:
+        """What the run is when this ends the session."""
+        if sum(self.counts.values()) == self.grid.n_instances:
+            return "complete"
+        return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
 
     def _end(self, status: Status) -> None:
         try:

@@ -12,10 +12,17 @@ def show(run: options.RunArgument, json_: options.Json = False) -> None:
     """
     from rich.console import Console
 
-    from superpose_cli.cli.views import facts, print_run
+    from superpose_cli.cli.views import facts, facts_begun, print_begun, print_run
+    from superpose_cli.results.layout import committed_shards
+    from superpose_cli.results.manifest import read_manifest
     from superpose_cli.results.run import load_run
 
-    loaded = load_run(find_run(run))
+    path = find_run(run)
+    if not committed_shards(path):
+        manifest = read_manifest(path)
+        print_json(facts_begun(path, manifest)) if json_ else print_begun(Console(), path, manifest)
+        return
+    loaded = load_run(path)
     if json_:
         print_json(facts(loaded))
     else:

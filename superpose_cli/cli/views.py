@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,9 @@ from superpose_cli.cli import drawings
 from superpose_cli.cli.live import clock, counted
 from superpose_cli.cli.output import continuing
 from superpose_cli.cli.runs import status_of
-from superpose_cli.results.manifest import RunAxis
+from superpose_cli.results.checkpoint_files import saved_checkpoints
+from superpose_cli.results.failures import failed_cells
+from superpose_cli.results.manifest import Manifest, RunAxis
 from superpose_cli.results.run import Run
 
 SUCCESS = 1.10
@@ -30,12 +34,37 @@ def print_run(console: Console, run: Run) -> None:
     """The summary of a run, and its picture: one cell in detail, a table for one axis, maps for more."""
     console.print(_summary(run))
     for text in _failures(run):
-        console.print(text)
+        console.print(text, soft_wrap=True)  # a command is copied as one line
     axes = [axis for axis in run.axes if len(axis.values) > 1]
     picture = _maps if len(axes) > 1 else _axis_table if axes else _cell
     for part in picture(run, console):
         console.print()
         console.print(part)
+
+
+def print_begun(console: Console, path: Path, manifest: Manifest) -> None:
+    """What there is to tell of a run that has stored nothing yet."""
+    status = status_of(path, manifest)
+    rows = [
+        ("run", f"{path}"),
+        ("experiment", manifest.experiment),
+        ("status", f"{status}, 0 of {manifest.n_instances:,} instances stored"),
+        *_unfinished(path, status),
+    ]
+    console.print(_rows(rows))
+
+
+def facts_begun(path: Path, manifest: Manifest) -> dict[str, Any]:
+    """The same as plain data; as much of `facts` as there is."""
+    return {
+        "path": str(path),
+        "experiment": manifest.experiment,
+        "run_id": manifest.run_id,
+        "status": status_of(path, manifest),
+        "n_instances": manifest.n_instances,
+        "counts": {},
+        "checkpoints": [asdict(saved) for saved in saved_checkpoints(path)],
+    }
 
 
 def facts(run: Run) -> dict[str, Any]:
@@ -50,6 +79,8 @@ def facts(run: Run) -> dict[str, Any]:
         "restarts": run.restarts,
         "n_instances": manifest.n_instances,
         "counts": _counts(run),
+        "failures": [asdict(cell) | {"retry": cell.retry(run.path)} for cell in failed_cells(run)],
+        "checkpoints": [asdict(saved) for saved in saved_checkpoints(run.path)],
         "engine": manifest.engine,
         "device": manifest.device,
         "dtype": manifest.dtype,
@@ -68,7 +99,7 @@ def _summary(run: Run) -> Table:
         ("run", f"{run.path}"),
         ("experiment", run.name),
         ("status", f"{status}, {stored:,} of {manifest.n_instances:,} instances stored"),
-        *([("to continue", continuing(run.path))] if status in ("stopped", "interrupted") else []),
+        *_unfinished(run.path, status),
         ("grid", f"{counted(run.n_cells, 'cell')} x {counted(run.restarts, 'restart')}"),
         *(("axis", _axis_text(axis)) for axis in run.axes),
         ("engine", f"{manifest.engine}, {manifest.dtype} on {manifest.device}"),
@@ -80,6 +111,22 @@ def _summary(run: Run) -> Table:
     rows.append(
         ("loss ratio", f"{_span_text(best['loss_ratio'].to_numpy())} of the best constant output's loss")
     )
+    return _rows(rows)
+
+
+def _unfinished(path: Path, status: str) -> list[tuple[str, str]]:
+    """The rows that tell how to go on with a run that is not complete, and from where."""
+    saved = ", ".join(
+        f"shard {one.shard}: {one.trained:,.1f} of {counted(one.n_instances, 'instance')} trained"
+        for one in saved_checkpoints(path)
+    )
+    rows = [("checkpoint", saved)] if saved else []
+    return rows + (
+        [("to continue", continuing(path))] if status in ("stopped", "interrupted", "failed") else []
+    )
+
+
+def _rows(rows: Sequence[tuple[str, str]]) -> Table:
     table = Table.grid(padding=(0, 2))
     for name, text in rows:
         table.add_row(Text(name, "bold"), Text(text))
@@ -92,19 +139,22 @@ def _counts(run: Run) -> dict[str, int]:
 
 
 def _failures(run: Run) -> Iterator[Text]:
-    """One line for each kind of failure, with the first few places."""
-    rows = run.instances(["cell", "restart", "status", "failed_step"])
-    for status in ("diverged", "dead"):
-        found = rows[rows["status"] == status]
-        if len(found):
-            places = [_place(row) for row in found.head(MOST_EXAMPLES).itertuples()]
-            more = ", ..." if len(found) > MOST_EXAMPLES else ""
-            yield Text(f"{len(found):,} {status}: {'; '.join(places)}{more}", "yellow")
-
-
-def _place(row: Any) -> str:
-    step = "" if pd.isna(row.failed_step) else f" at step {int(row.failed_step):,}"
-    return f"cell {row.cell} restart {row.restart}{step}"
+    """Each kind of failure, with the first few places, and commands to retry what diverged."""
+    cells = failed_cells(run)
+    if cells:
+        instances = counted(sum(len(cell.restarts) for cell in cells), "instance")
+        yield Text(f"{instances} diverged, in {counted(len(cells), 'cell')}:", "yellow")
+        for cell in cells[:MOST_EXAMPLES]:
+            yield Text(f"  {cell.told()}", "yellow")
+            yield Text(f"    to retry: {cell.retry(run.path)}")
+        if len(cells) > MOST_EXAMPLES:
+            yield Text(f"  and {len(cells) - MOST_EXAMPLES:,} more cells: `superpose show --json` lists all")
+    rows = run.instances(["cell", "restart", "status"])
+    dead = rows.loc[rows["status"] == "dead", ["cell", "restart"]].to_numpy().tolist()
+    if dead:
+        places = "; ".join(f"cell {cell} restart {restart}" for cell, restart in dead[:MOST_EXAMPLES])
+        more = ", ..." if len(dead) > MOST_EXAMPLES else ""
+        yield Text(f"{counted(len(dead), 'instance')} dead: {places}{more}", "yellow")
 
 
 def _cell(run: Run, console: Console) -> Iterator[RenderableType]:

@@ -12,6 +12,8 @@ from superpose_cli.results.layout import CONFIG
 from superpose_cli.results.run import Run
 
 LEARNING_RATE = "train.learning_rate"
+MOST_CHARACTERS = 40
+"""Of a value that is told; lists of hundreds of numbers have more."""
 GENTLER = 0.1
 """The learning rate of another attempt, in units of the one that diverged."""
 
@@ -23,15 +25,18 @@ class FailedCell:
     cell: int
     restarts: tuple[int, ...]
     failed_steps: tuple[int, ...]
-    """Of each restart: the first step that left a weight which is not finite, or the last one."""
+    """Of each restart: the first step that left a weight not finite, or the last step; -1: unknown."""
     values: dict[str, Any]
     """Where the cell is: key -> value, for each axis of the grid."""
     learning_rate: float
 
     def told(self) -> str:
         """In words: `cell 3 (train.learning_rate=10), restart 0 at step 12`."""
-        where = ", ".join(f"{key}={_text(value)}" for key, value in self.values.items())
-        steps = (f"{r} at step {s:,}" for r, s in zip(self.restarts, self.failed_steps, strict=True))
+        where = ", ".join(f"{key}={_shortened(_text(value))}" for key, value in self.values.items())
+        steps = [
+            f"{restart} at step {step:,}" if step >= 0 else f"{restart}"
+            for restart, step in zip(self.restarts, self.failed_steps, strict=True)
+        ]
         plural = "s" * (len(self.restarts) > 1)
         return f"cell {self.cell}{f' ({where})' if where else ''}, restart{plural} {', '.join(steps)}"
 
@@ -60,7 +65,7 @@ def failed_cells(run: Run) -> list[FailedCell]:
             FailedCell(
                 cell=number,
                 restarts=tuple(group["restart"].tolist()),
-                failed_steps=tuple(group["failed_step"].astype(int).tolist()),
+                failed_steps=tuple(group["failed_step"].fillna(-1).astype(int).tolist()),
                 values=values,
                 learning_rate=float(group["learning_rate"].iloc[0]),
             )
@@ -75,3 +80,7 @@ def _text(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{','.join(map(_text, value))}]"
     return "null" if value is None else str(value)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."

@@ -39,7 +39,7 @@ def test_one_cell(tmp_path: Path) -> None:
     text = shown(path)
     lines = [line.split() for line in text.splitlines()]
     assert "grid        1 cell x 2 restarts" in text
-    assert "1 dead: cell 0 restart 0" in text
+    assert "1 instance dead: cell 0 restart 0" in text
     assert lines.index(["1", "0.1", "0.01", "0.5", "5", "ok"]) < lines.index(
         ["0", "0.3", "0.01", "0.5", "0", "dead"]
     )
@@ -82,7 +82,8 @@ def test_one_axis(tmp_path: Path) -> None:
     rows = [line.split() for line in shown(path).splitlines()]
     assert ["0.5", "0.01", "0.5", "5", "0.4", "0.5", "ok"] in rows
     assert ["0.05", "0.01", "0.5", "5", "0.4", "0.25", "ok"] in rows
-    assert ["1", "diverged:", "cell", "0", "restart", "3"] in rows
+    assert "1 instance diverged, in 1 cell:".split() in rows
+    assert "cell 0 (data.feature_probability=0.5), restart 3".split() in rows
 
 
 def test_a_long_axis_is_thinned(tmp_path: Path) -> None:
