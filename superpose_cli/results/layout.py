@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from superpose_cli.errors import RunError, SuperposeError
+from superpose_cli.experiment.plain_yaml import check_plain
 from superpose_cli.results.columns import TABLES
 
 CONFIG = "config.yaml"
@@ -72,8 +73,10 @@ def read_config(run: Path) -> dict[str, Any]:
     """The settings of `config.yaml`; RunError if it is missing or no YAML mapping."""
     path = run / CONFIG
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+        check_plain(text)
+        config = yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = str(error).partition("\n")[0]
         raise RunError(f"cannot read {path} ({reason}): restore it, or run the sweep with --fresh") from None
     if not isinstance(config, dict):

@@ -1,0 +1,41 @@
+"""Whether a YAML text is fit to be loaded: nested and repeated no more than a configuration can be."""
+
+import yaml
+
+MOST_BYTES = 64 * 2**20
+MOST_DEPTH = 32
+"""Nested lists and mappings; a configuration has five at most."""
+MOST_NODES = 10**7
+"""Values when every alias is written out: a few lines of aliases can stand for billions."""
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def check_plain(text: str) -> None:
+    """Raise ValueError, with the reason, where loading could take all memory; yaml.YAMLError for bad syntax.
+
+    Looks at the parser's events one by one, so that nothing of the text is built.
+    """
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"it has {len(text):,} characters, {MOST_BYTES:,} at most are read")
+    sizes: dict[str, int] = {}
+    open_nodes: list[tuple[str | None, int]] = []
+    total = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, total))
+            if len(open_nodes) > MOST_DEPTH:
+                raise ValueError(f"it is nested more than {MOST_DEPTH} deep")
+            total += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor is not None:
+                sizes[anchor] = total - before
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in open_nodes):
+                raise ValueError(f"its alias *{event.anchor} stands inside what it stands for")
+            total += sizes.get(event.anchor, 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            total += 1
+        if total > MOST_NODES:
+            raise ValueError(f"it has more than {MOST_NODES:,} values")
