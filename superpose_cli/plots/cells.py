@@ -21,7 +21,7 @@ DENSITY = "1/(1−S)"
 
 _LABELS = {
     "feature_probability": ("feature probabilities", "p"),
-    "last_probability": ("probability p of the last feature", "p of the last feature"),
+    "last_probability": ("probability p of the last feature", "last p"),
     "last_importance": ("relative importance r of the last feature", "r"),
     "n_features": ("features n", "n"),
     "n_hidden": ("hidden dimensions m", "m"),

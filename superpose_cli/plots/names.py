@@ -2,7 +2,10 @@
 
 from superpose_cli.errors import ConfigError
 
-NAMES = ("arrows", "wtw", "norms", "dims", "phase", "success", "history", "spectrum")
+NAMES = (
+    *("arrows", "wtw", "norms", "dims", "phase", "success", "history", "spectrum"),
+    *("geometry_graph", "polyhedron", "trajectories", "neurons", "collapse", "double_descent"),
+)
 
 
 def check_name(name: str) -> str:

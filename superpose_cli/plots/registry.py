@@ -8,7 +8,22 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from superpose_cli.errors import ConfigError
-from superpose_cli.plots import arrows, dims, history, matrices, norms, phase, spectrum, success
+from superpose_cli.plots import (
+    arrows,
+    collapse,
+    dims,
+    double_descent,
+    graphs,
+    history,
+    matrices,
+    neurons,
+    norms,
+    phase,
+    polyhedron,
+    spectrum,
+    success,
+    trajectories,
+)
 from superpose_cli.plots.names import NAMES, check_name
 from superpose_cli.plots.stored import Lacks
 from superpose_cli.plots.style import FORMATS, Style, replacing, save_figure
@@ -112,6 +127,54 @@ PLOTS = {
             select=spectrum.select,
             draw=spectrum.draw,
             words=spectrum.words,
+        ),
+        Plot(
+            name="geometry_graph",
+            description="who interferes with whom: factors as rings of features, named by shape",
+            needs="any run",
+            select=graphs.select,
+            draw=graphs.draw,
+            words=graphs.words,
+        ),
+        Plot(
+            name="polyhedron",
+            description="rows of W as points in three dimensions with their convex hull",
+            needs="n_hidden = 3",
+            select=polyhedron.select,
+            draw=polyhedron.draw,
+            words=polyhedron.words,
+        ),
+        Plot(
+            name="trajectories",
+            description="shares of a dimension and the loss over training",
+            needs="a history with weights",
+            select=trajectories.select,
+            draw=trajectories.draw,
+            words=trajectories.words,
+        ),
+        Plot(
+            name="neurons",
+            description="weights of each hidden unit as a stack, mono- and polysemantic",
+            needs="any run",
+            select=neurons.select,
+            draw=neurons.draw,
+            words=neurons.words,
+        ),
+        Plot(
+            name="collapse",
+            description="correlated features that merge as they get denser",
+            needs="data=correlated",
+            select=collapse.select,
+            draw=collapse.draw,
+            words=collapse.words,
+        ),
+        Plot(
+            name="double_descent",
+            description="test and training loss over the rows of the data set",
+            needs="an axis n_rows",
+            select=double_descent.select,
+            draw=double_descent.draw,
+            words=double_descent.words,
         ),
     )
 }

@@ -98,14 +98,14 @@ def solution_name(factors: Sequence[Factor]) -> str:
     names = [factor.name for factor in factors]
     if (whole := _PRODUCTS.get(tuple(sorted(names)))) is not None:
         return whole
-    if len(names) == 1:
-        return names[0]
+    if len(names) < 2:
+        return names[0] if names else "no feature"
     # In the order of first appearance: the largest factors first.
     counts = [
-        f"{count} {name if count == 1 or name in (SINGLE, IRREGULAR) else name + 's'}"
+        f"{count} {name}{'s' if count > 1 and name not in (SINGLE, IRREGULAR) else ''}"
         for name, count in Counter(names).items()
     ]
-    return " and ".join(filter(None, (", ".join(counts[:-1]), counts[-1]))) if counts else "no feature"
+    return " and ".join(filter(None, (", ".join(counts[:-1]), counts[-1])))
 
 
 def canonical(W: npt.ArrayLike) -> F64:

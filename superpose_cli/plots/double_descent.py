@@ -1,0 +1,191 @@
+"""`double_descent`: test and training loss over the rows T of the data set, and the features in the plane."""
+
+import math
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from superpose_cli.plots.cells import Coordinate, coordinates, evenly
+from superpose_cli.plots.curves import line_colours, set_horizontal
+from superpose_cli.plots.panels import write_note
+from superpose_cli.plots.stored import best_cells, best_weights, refuse
+from superpose_cli.plots.style import Style
+from superpose_cli.plots.words import Words, counted, number, sentence, shown_restart
+from superpose_cli.results.run import Run
+from superpose_cli.toy_model.geometry import canonical
+
+F64 = npt.NDArray[np.float64]
+
+MOST_LINES = 8
+MOST_PLANES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoubleDescent:
+    """What `double_descent` draws."""
+
+    x: Coordinate
+    labels: tuple[str, ...]
+    """One per line; ('',) where there is one."""
+    test: F64
+    """(lines, T, seeds): test loss over that of the output 0; NaN where not stored."""
+    train: F64
+    """Likewise, on the table."""
+    planes: tuple[F64, ...]
+    """W (n, 2) at some of the T, turned alike; empty without a line of m = 2."""
+    plane_texts: tuple[str, ...]
+    n_seeds: int
+    note: str
+    restarts: int
+
+
+def select(run: Run) -> DoubleDescent:
+    """The best restart of each cell, by the objective; RunError without an axis over the rows of a table."""
+    axes = coordinates(run)
+    names = [axis.name for axis in axes]
+    if "n_rows" not in names:
+        refuse("double_descent", run, "it has no axis data.n_rows", "sweep experiment=double_descent_reduced")
+    cells = np.arange(math.prod(map(len, axes))).reshape([len(axis) for axis in axes])
+    across, seeds = names.index("n_rows"), [k for k, name in enumerate(names) if name == "seed"]
+    others = [k for k in range(len(axes)) if k != across and k not in seeds]
+    cells = np.transpose(cells, [*others, across, *seeds])
+    cells = cells.reshape(-1, len(axes[across]), len(axes[seeds[0]]) if seeds else 1)
+    order = np.argsort(axes[across].positions, kind="stable")
+    cells = cells[:, order]
+    labels = [", ".join(texts) for texts in product(*(axes[k].inline for k in others))]
+    shown = evenly(len(cells), MOST_LINES)
+    cells = cells[shown]
+    best = best_cells(run, ["loss", "train_loss", "unit_norm", "n_features", "n_hidden", "loss_ratio"])
+    unit = best["n_features"] if (best["unit_norm"] == True).all() else best["loss_ratio"] / best["loss"]  # noqa: E712
+    test, train = np.full((2, run.n_cells), np.nan)
+    test[best["cell"]], train[best["cell"]] = best["loss"] * unit, best["train_loss"] * unit
+    planar = set(best["cell"][best["n_hidden"] == 2].tolist())
+    line = next((row for row in cells[:, :, 0].tolist() if all(cell in planar for cell in row)), [])
+    some = [line[i] for i in evenly(len(line), MOST_PLANES)] if line else []
+    weights = best_weights(run, np.array(some, dtype=np.int64)) if some else {}
+    texts = [axes[across][order].texts[i] for i in evenly(len(line), MOST_PLANES)] if line else []
+    return DoubleDescent(
+        x=axes[across][order],
+        labels=tuple(labels[i] for i in shown),
+        test=test[cells],
+        train=train[cells],
+        planes=tuple(_pose(weights[cell].W) for cell in some),
+        plane_texts=tuple(texts),
+        n_seeds=cells.shape[2],
+        note=f"{len(shown)} of {counted(len(labels), 'line')} shown" if len(shown) < len(labels) else "",
+        restarts=run.restarts,
+    )
+
+
+def _pose(W: npt.NDArray[np.float32]) -> F64:
+    return canonical(W) if np.isfinite(W).all() else np.empty((0, 2))
+
+
+def draw(data: DoubleDescent, style: Style, title: str) -> Figure:
+    """Losses over T above, the rows of W at some T below."""
+    height = style.single * (1.15 if data.planes else 0.8)
+    figure = style.figure(style.double, height, title)
+    if data.planes:
+        parts: Any = figure.subfigures(2, 1, height_ratios=[2.6, 1])
+        upper, lower = parts
+        _planes(data, lower.subplots(1, len(data.planes), squeeze=False)[0].tolist(), style)
+    else:
+        upper = figure
+    left, right = upper.subplots(1, 2)
+    for values, label, colour in zip(
+        data.test, data.labels, line_colours(len(data.labels), style), strict=True
+    ):
+        mean = _mean(values)
+        left.plot(data.x.positions, mean, "o-", color=colour, ms=2.4 * style.line, label=label, zorder=3)
+        if data.n_seeds > 1:
+            with np.errstate(all="ignore"):
+                left.fill_between(
+                    data.x.positions,
+                    np.nanmin(values, 1),
+                    np.nanmax(values, 1),
+                    color=colour,
+                    alpha=0.15,
+                    lw=0,
+                )
+    for values, colour in zip(data.train, line_colours(len(data.labels), style), strict=True):
+        right.plot(data.x.positions, _mean(values), "o-", color=colour, ms=2.4 * style.line)
+    left.axhline(1, color=style.muted, lw=0.6 * style.line, ls=(0, (4, 3)), zorder=1)
+    left.set_title("test", fontsize=style.text)
+    right.set_title("training", fontsize=style.text)
+    left.set_ylabel("loss ÷ loss of the output 0")
+    for ax in (left, right):
+        ax.grid(axis="y")
+        set_horizontal(ax, data.x)
+    right.set_ylim(0, None)
+    if len(data.labels) > 1:
+        right.legend(*left.get_legend_handles_labels(), loc="lower right")
+    write_note(figure, data.note, style)
+    return figure
+
+
+def _planes(data: DoubleDescent, axes: list[Axes], style: Style) -> None:
+    reach = max(1.0, *(np.linalg.norm(W, axis=1).max() for W in data.planes if len(W))) * 1.1
+    for ax, W, text in zip(axes, data.planes, data.plane_texts, strict=True):
+        ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal")
+        ax.spines[:].set_visible(False)
+        for line in (ax.axhline, ax.axvline):
+            line(0, color=style.faint, lw=0.6 * style.line, zorder=0)
+        long = np.square(W).sum(axis=1) > 0.25 if len(W) else np.zeros(0, bool)
+        for mask, colour in ((~long, style.muted), (long, style.superposed)):
+            if len(W):
+                ax.plot(*W[mask].T, "o", ms=1.5 * style.line, mew=0, color=colour, alpha=0.7, zorder=3,
+                        rasterized=True)  # fmt: skip
+        ax.set_title(text, fontsize=style.small, pad=2)
+
+
+def _mean(values: F64) -> F64:
+    """(T,): over the seeds that are stored."""
+    there = np.isfinite(values)
+    total = np.where(there, values, 0).sum(axis=1)
+    return np.divide(total, there.sum(axis=1), out=np.full(len(total), np.nan), where=there.any(axis=1))
+
+
+def words(data: DoubleDescent) -> Words:
+    """Where the test loss is worst, and whether it comes back."""
+    told = [_tell(data.x, label, _mean(test)) for label, test in zip(data.labels, data.test, strict=True)]
+    averaged = f", averaged over {counted(data.n_seeds, 'data set')}" if data.n_seeds > 1 else ""
+    peaks = [float(np.nanmax(_mean(test))) for test in data.test if np.isfinite(test).any()]
+    return Words(
+        title=f"Test loss over the data set's size: at worst {number(max(peaks))} times that of the output 0",
+        paragraphs=(
+            f"{shown_restart(data.restarts)} Losses are over that of the output 0{averaged}. "
+            + " ".join(told),
+        ),
+        reading=(
+            "Left: the loss on fresh rows, right on the table that was trained on, over its number of "
+            "rows T; bands span the data sets. Above the dashed line a model does worse than the output 0."
+            + (
+                " Below: the rows W_i of a model with m = 2 at some T (grey: ‖W_i‖² ≤ 0.25): many "
+                "directions while data points are memorised, a few long ones once features are."
+                if data.planes
+                else ""
+            )
+        ),
+        source=(
+            "“Superposition, Memorization, and Double Descent” (2023): test loss over the data set's "
+            "size, and features in the plane. The note's other half, the data points in the plane, needs "
+            "the table, which a run stores by its key alone."
+        ),
+    )
+
+
+def _tell(x: Coordinate, label: str, mean: F64) -> str:
+    there = np.flatnonzero(np.isfinite(mean))
+    head = f"{sentence(label)}: " if label else ""
+    if not len(there):
+        return f"{head}nothing is stored."
+    worst, last = there[int(mean[there].argmax())], there[-1]
+    text = f"{head}the test loss is worst, {number(float(mean[worst]))}, at {x.inline[worst]}"
+    if worst == last:
+        return f"{text}, the largest data set."
+    return f"{text}, and {number(float(mean[last]))} at {x.inline[last]}."

@@ -1,0 +1,145 @@
+"""`neurons`: what each hidden unit carries, as a stack of its weights."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from superpose_cli.plots.cells import Panels, panels
+from superpose_cli.plots.panels import label_rows, panel_figure, tell, write_note
+from superpose_cli.plots.stored import best_weights, refuse_if_all_diverged
+from superpose_cli.plots.style import Style
+from superpose_cli.plots.words import Words, note_sentence, number, shown_restart, span
+from superpose_cli.results.run import Run
+from superpose_cli.toy_model.neurons import MONOSEMANTIC, neuron_kinds
+
+F64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neurons:
+    """What `neurons` draws: one panel per cell."""
+
+    panels: Panels
+    W: tuple[F64, ...]
+    """(n, m) per shown cell, units ordered by their most important feature; empty where it diverged."""
+    privileged: bool
+    """Whether all models have a ReLU on the hidden layer."""
+    restarts: int
+
+
+def select(run: Run) -> Neurons:
+    """The best restart of each cell."""
+    layout = panels(run)
+    weights = best_weights(run, layout.shown)
+    refuse_if_all_diverged("neurons", run, [w.W for w in weights.values()])
+    activations = run.best(columns=["hidden_activation"])["hidden_activation"]
+    return Neurons(
+        panels=layout,
+        W=tuple(ordered(weights[cell].W) for cell in layout.shown.tolist()),
+        privileged=bool((activations == "relu").all()),
+        restarts=run.restarts,
+    )
+
+
+def ordered(W: npt.ArrayLike) -> F64:
+    """The columns of W (n, m) by kind (mono-, polysemantic, silent), then by their largest feature."""
+    W = np.asarray(W, np.float64)
+    if not np.isfinite(W).all():
+        return np.empty((0, 0))
+    kind = neuron_kinds(W)
+    return W[:, np.lexsort((np.abs(W).argmax(axis=0), np.where(kind == 0, 3, kind)))]
+
+
+def draw(data: Neurons, style: Style, title: str) -> Figure:
+    """A bar a unit: its weights stacked away from 0 in feature order, coloured by what it carries."""
+    figure, axes = panel_figure(data.panels, style, title, aspect=1.25, bar=False, equal=False)
+    reach = [np.maximum(W, 0).sum(axis=0).max() for W in data.W if W.size]
+    depth = [np.minimum(W, 0).sum(axis=0).min() for W in data.W if W.size]
+    colours = (style.faint, style.dedicated, style.superposed)
+    for ax, W in zip(axes, data.W, strict=True):
+        if not W.size:
+            ax.text(0.5, 0.5, "diverged", ha="center", va="center", color=style.muted,
+                    fontsize=style.small, transform=ax.transAxes)  # fmt: skip
+            continue
+        _panel(ax, W, colours, style)
+        ax.set(ylim=(1.06 * min(depth), 1.06 * max(reach)))
+        ax.set_xlabel(tally(W), fontsize=style.small, labelpad=3)
+    label_rows(figure, axes, data.panels, "weights $W_{ik}$, stacked", style)
+    handles = [Patch(color=colour) for colour in (*colours[1:], colours[0])]
+    figure.legend(
+        handles, ("one feature's neuron", "several features' neuron", "silent"),
+        loc="outside lower right" if data.panels.note == "" else "outside upper right", ncols=3,
+    )  # fmt: skip
+    write_note(figure, data.panels.note, style)
+    return figure
+
+
+def _panel(ax: Axes, W: F64, colours: tuple[str, str, str], style: Style) -> None:
+    n, m = W.shape
+    stacks = np.zeros((2, n + 1, m))
+    stacks[0, 1:], stacks[1, 1:] = np.cumsum(np.maximum(W, 0), 0), np.cumsum(np.minimum(W, 0), 0)
+    bars, faces = [], []
+    for k, kind in enumerate(neuron_kinds(W)):
+        for i in np.flatnonzero(np.abs(W[:, k]) > 0.02):
+            low, high = stacks[int(W[i, k] < 0), i : i + 2, k]
+            bars.append([(k - 0.42, low), (k + 0.42, low), (k + 0.42, high), (k - 0.42, high)])
+            faces.append(colours[kind])
+    ax.add_collection(
+        PolyCollection(bars, facecolors=faces, edgecolors=style.background, linewidths=0.5 * style.line)
+    )
+    if m <= 12:
+        for k in range(m):
+            for i in np.flatnonzero(np.abs(W[:, k]) > 0.25):
+                low, high = stacks[int(W[i, k] < 0), i : i + 2, k]
+                ax.text(k, (low + high) / 2, str(i), ha="center", va="center", fontsize=0.8 * style.small,
+                        color=style.background)  # fmt: skip
+    ax.axhline(0, color=style.muted, lw=0.6 * style.line)
+    ax.set(xlim=(-0.7, m - 0.3), xticks=[])
+    ax.yaxis.set_major_locator(MaxNLocator(4))
+
+
+def tally(W: F64) -> str:
+    """'3 mono, 2 poly, 1 silent', without what there is none of."""
+    counts = np.bincount(neuron_kinds(W), minlength=3)
+    parts = [f"{counts[k]} {name}" for k, name in ((1, "mono"), (2, "poly"), (0, "silent")) if counts[k]]
+    return ", ".join(parts)
+
+
+def words(data: Neurons) -> Words:
+    """How many units carry one feature, and how many several."""
+    names = [tally(W) if W.size else "diverged" for W in data.W]
+    told = tell(data.panels, names, lambda where, name, at: _tell(where, name, [data.W[i] for i in at]))
+    counts = [np.bincount(neuron_kinds(W), minlength=3) for W in data.W if W.size]
+    warning = "" if data.privileged else (
+        " Not all of these models have a ReLU on the hidden layer: without one its units are arbitrary "
+        "axes, and the stacks say nothing about the model."
+    )  # fmt: skip
+    return Words(
+        title=f"What the neurons carry: {span([c[1] for c in counts])} monosemantic of "
+        f"{span([c.sum() for c in counts])}",
+        paragraphs=(f"{shown_restart(data.restarts)} {told}" + warning + note_sentence(data.panels.note),),
+        reading=(
+            "A bar is a hidden unit, its segments the weights W_ik of the features, stacked away from 0 "
+            "in their order (numbered where there is room). Blue: one feature has at least "
+            f"{number(MONOSEMANTIC)} of the unit's squared weights (monosemantic, 'mono'); orange: several "
+            "share it (polysemantic, 'poly'); a unit with squared weights of at most 0.25 in all is "
+            "silent."
+        ),
+        source=(
+            "“Superposition in a Privileged Basis” and “Computation in Superposition”: the neuron weight "
+            "stack plots."
+        ),
+    )
+
+
+def _tell(where: str, name: str, group: list[F64]) -> str:
+    carried = np.concatenate([(np.abs(W) > 0.25).sum(axis=0) for W in group if W.size] or [np.zeros(0)])
+    return f"{where}: {name}" + (
+        f"; a unit has weights above 0.25 for {span(carried)} features." if len(carried) else "."
+    )

@@ -1,0 +1,212 @@
+"""The plots of shapes: geometry_graph, polyhedron, neurons, trajectories, collapse, double_descent."""
+
+import numpy as np
+import pytest
+from matplotlib.collections import LineCollection, PolyCollection
+
+from superpose_cli.errors import RunError
+from superpose_cli.plots.collapse import set_cosines
+from superpose_cli.plots.graphs import graph_of
+from superpose_cli.plots.neurons import ordered, tally
+from superpose_cli.plots.polyhedron import hull_edges
+from superpose_cli.plots.registry import PLOTS
+from superpose_cli.plots.style import STYLES, find_style
+from superpose_cli.results.run import load_run
+from superpose_cli.toy_model.theory import polygon, simplex, square_antiprism, triangular_bipyramid
+from tests.plots.test_registry import assert_fits
+from tests.synthetic import write_run
+
+P = "data.feature_probability"
+STYLE = find_style("light")
+OCTAHEDRON = np.concatenate([np.eye(3), -np.eye(3)])
+
+
+def run_of(tmp_path, W, **more):
+    return load_run(write_run(tmp_path / "run", np.asarray(W), **more))
+
+
+def panel_axes(figure):
+    return [ax for ax in figure.axes if ax.get_label() != "<colorbar>" and ax.axison]
+
+
+# ---------------------------------------------------------------- geometry_graph
+
+
+def test_a_graph_has_the_represented_features_and_their_interference() -> None:
+    W = np.zeros((8, 4))
+    W[:5, :2], W[5:7, 2:3], W[7, 3] = polygon(5), simplex(1), 0.2
+    graph = graph_of(W)
+    assert (graph.name, graph.n_ignored) == ("1 pentagon and 1 digon", 1)
+    assert len(graph.places) == 7
+    assert graph.places.min() == 0
+    assert len(graph.edges) == 10 + 1
+    ring = graph.places[:5] - graph.places[:5].mean(axis=0)
+    np.testing.assert_allclose(np.linalg.norm(ring, axis=1), np.linalg.norm(ring[0]))
+    strong = {frozenset(edge) for edge, w in zip(graph.edges.tolist(), graph.weights, strict=True) if w > 0.5}
+    lengths = {round(float(np.linalg.norm(np.subtract(*graph.places[list(edge)]))), 6) for edge in strong}
+    assert len(strong) == 6, "five diagonals of the pentagon, and the digon"
+    assert len(lengths) == 2, "what lies apart in the model lies apart on the ring"
+    gaps = np.linalg.norm(graph.places[:, None] - graph.places[None], axis=2) + 9 * np.eye(7)
+    assert gaps.min() > 0.5, "no two nodes meet"
+
+
+def test_geometry_graph_draws_nodes_edges_and_names(tmp_path) -> None:
+    W = [np.pad(polygon(5), ((0, 0), (0, 1))), np.pad(OCTAHEDRON[[0, 3, 1, 4]], ((0, 1), (0, 0)))]
+    plotted = PLOTS["geometry_graph"](run_of(tmp_path, W, axes={P: [0.1, 0.3]}), STYLE)
+    dense, sparse = sorted(panel_axes(plotted.figure), key=lambda ax: ax.get_title(), reverse=True)
+    assert [ax.get_xlabel() for ax in (dense, sparse)] == ["square", "pentagon"]
+    for ax, nodes, edges in ((dense, 4, 2), (sparse, 5, 10)):
+        lines = next(c for c in ax.collections if isinstance(c, LineCollection))
+        (dots,) = [c for c in ax.collections if not isinstance(c, LineCollection)]
+        assert (len(dots.get_offsets()), len(lines.get_segments())) == (nodes, edges)
+    text = plotted.words.paragraphs
+    assert "p = 0.1: pentagon, D_i = 0.4." in text[0]
+    assert "p = 0.3: square, D_i = 0.5." in text[0]
+    assert "Of 3 factors, 100 % (3 of 3)" in text[1]
+    assert "0 to 1 features a model are not represented" in text[1]
+
+
+# ---------------------------------------------------------------- polyhedron
+
+
+@pytest.mark.parametrize(
+    ("points", "n_edges"),
+    [
+        (simplex(3), 6),
+        (OCTAHEDRON, 12),
+        (square_antiprism(), 16),
+        (triangular_bipyramid(), 9),
+        (np.pad(polygon(5), ((0, 0), (0, 1))), 0),
+        (np.array([[x, y, z] for x in (1, -1) for y in (1, -1) for z in (1, -1)], float), 12),
+        (np.concatenate([OCTAHEDRON, np.zeros((1, 3))]), 12),
+    ],
+)
+def test_hulls_have_their_edges(points: np.ndarray, n_edges: int) -> None:
+    """Euler's count, with no diagonals in flat faces and nothing inside."""
+    edges = hull_edges(points)
+    assert len(edges) == n_edges
+    assert all(i < j < 8 for i, j in edges)
+
+
+def test_polyhedron_shows_solids_and_refuses_other_dimensions(tmp_path) -> None:
+    plotted = PLOTS["polyhedron"](run_of(tmp_path, [1.2 * OCTAHEDRON]), STYLE)
+    (ax,) = panel_axes(plotted.figure)
+    assert ax.get_xlabel() == "octahedron"
+    assert sorted(text.get_text() for text in ax.texts) == list("012345")
+    assert "octahedron; ‖W_i‖² = 1.44, D_i = 0.5." in plotted.words.paragraphs[0]
+    flat = load_run(write_run(tmp_path / "flat", np.ones((1, 4, 2))))
+    with pytest.raises(RunError, match=r"n_hidden = 2; train with model\.n_hidden=3"):
+        PLOTS["polyhedron"](flat, STYLE)
+
+
+# ---------------------------------------------------------------- neurons
+
+
+def test_neurons_are_ordered_counted_and_stacked(tmp_path) -> None:
+    W = np.zeros((4, 4))
+    W[0, 3], W[1, 0], W[2, 1], W[3, 1] = 1.0, 1.0, 1.0, -0.9
+    assert tally(W) == "2 mono, 1 poly, 1 silent"
+    np.testing.assert_array_equal(ordered(W), W[:, [3, 0, 1, 2]])
+    run = run_of(tmp_path, [W], columns={"hidden_activation": "relu"})
+    plotted = PLOTS["neurons"](run, STYLE)
+    (ax,) = panel_axes(plotted.figure)
+    (bars,) = [c for c in ax.collections if isinstance(c, PolyCollection)]
+    heights = [np.ptp(path.vertices[:4, 1]) for path in bars.get_paths()]
+    np.testing.assert_allclose(heights, [1, 1, 1, 0.9], atol=1e-6)
+    assert plotted.words.title == "What the neurons carry: 2 monosemantic of 4"
+    assert "arbitrary axes" not in plotted.words.paragraphs[0]
+    other = load_run(write_run(tmp_path / "other", W[None]))
+    assert "arbitrary axes" in PLOTS["neurons"](other, STYLE).words.paragraphs[0]
+
+
+# ---------------------------------------------------------------- trajectories
+
+
+def test_trajectories_show_every_record_and_need_weights(tmp_path) -> None:
+    run = run_of(tmp_path, [1.1 * polygon(5)], steps=list(range(0, 500, 10)), record_weights=True)
+    plotted = PLOTS["trajectories"](run, STYLE)
+    top, bottom = panel_axes(plotted.figure)
+    assert len(top.lines) == 5
+    assert len(bottom.lines) == 1
+    np.testing.assert_allclose(top.lines[0].get_ydata()[1:], 0.4, atol=1e-6)
+    assert "it ends in pentagon" in plotted.words.paragraphs[0]
+    bare = load_run(write_run(tmp_path / "bare", np.ones((1, 4, 2)), steps=[0, 10, 20]))
+    with pytest.raises(RunError, match=r"no weights were recorded .*history\.weights=true"):
+        PLOTS["trajectories"](bare, STYLE)
+
+
+# ---------------------------------------------------------------- collapse
+
+
+def test_set_cosines_take_the_least_inside_each_set() -> None:
+    W = np.array([[1, 0], [1, 0.1], [0, 1], [0, -1], [1, 1.0]])
+    np.testing.assert_allclose(set_cosines(W, 2), [-1, 1 / np.sqrt(1.01)])
+    np.testing.assert_allclose(set_cosines(W, 5), [-1])
+    assert len(set_cosines(np.full((4, 2), np.nan), 2)) == 0
+
+
+def test_collapse_counts_merged_sets(tmp_path) -> None:
+    merged = polygon(3)[[0, 0, 1, 1, 2, 2]]
+    half = np.concatenate([merged[:4], polygon(6)[[3, 4]]])
+    run = run_of(
+        tmp_path, [merged, half, polygon(6)], axes={P: [0.5, 0.2, 0.05]},
+        columns={"data_kind": "correlated", "set_size": 2, "correlation": 1.0},
+    )  # fmt: skip
+    plotted = PLOTS["collapse"](run, STYLE)
+    top, bottom = panel_axes(plotted.figure)
+    cosine = np.sort([line.get_ydata() for line in top.lines[:3]], axis=0)
+    np.testing.assert_allclose(cosine, [[1, 0.5, 0.5], [1, 1, 0.5], [1, 1, 0.5]], atol=1e-6)
+    assert len(bottom.lines) == 1
+    assert "3 from 1/(1−S) = 2, p = 0.5, 2 from 1/(1−S) = 5, p = 0.2, 0 from" in plotted.words.paragraphs[0]
+    assert "never fewer in denser data" in plotted.words.paragraphs[0]
+    with pytest.raises(RunError, match="data=correlated"):
+        PLOTS["collapse"](load_run(write_run(tmp_path / "other", np.ones((1, 4, 2)))), STYLE)
+
+
+# ---------------------------------------------------------------- double_descent
+
+
+def test_double_descent_averages_data_sets(tmp_path) -> None:
+    loss = np.array([0.2, 0.2, 0.3, 0.5, 0.1, 0.1])[
+        :, None
+    ]  # (T, seed) = (5, 50, 500) x 2; the mean over n = 5
+    run = run_of(
+        tmp_path, np.tile(polygon(5), (6, 1, 1)), axes={"data.n_rows": [5, 50, 500], "seed": [0, 1]},
+        feature_loss=loss, columns={"data_kind": "finite", "unit_norm": True, "train_loss": loss[:, 0] / 2},
+    )  # fmt: skip
+    plotted = PLOTS["double_descent"](run, STYLE)
+    left, right = [ax for ax in plotted.figure.axes if ax.get_title() in ("test", "training")]
+    np.testing.assert_allclose(left.lines[0].get_ydata(), [1, 2, 0.5])
+    np.testing.assert_allclose(right.lines[0].get_ydata(), [0.5, 1, 0.25])
+    text = plotted.words.paragraphs[0]
+    assert "averaged over 2 data sets" in text
+    assert "the test loss is worst, 2, at T = 50, and 0.5 at T = 500." in text
+    assert len([ax for ax in plotted.figure.axes if ax.get_title().startswith("T = ")]) == 3
+    with pytest.raises(RunError, match=r"no axis data\.n_rows"):
+        PLOTS["double_descent"](load_run(write_run(tmp_path / "other", np.ones((1, 4, 2)))), STYLE)
+
+
+# ---------------------------------------------------------------- all
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("count", [1, 40])
+def test_one_and_forty_panels_fit(tmp_path, style: str, count: int) -> None:
+    W = np.tile(OCTAHEDRON, (count, 1, 1))
+    run = run_of(
+        tmp_path, W, axes={P: np.geomspace(1, 0.01, count).tolist()}, steps=list(range(0, 400, 20)),
+        record_weights=True, columns={"data_kind": "correlated", "set_size": 3, "correlation": 1.0},
+    )  # fmt: skip
+    for name in ("geometry_graph", "polyhedron", "neurons", "trajectories", "collapse"):
+        assert_fits(PLOTS[name], run, find_style(style))
+
+
+@pytest.mark.parametrize("name", ["geometry_graph", "polyhedron", "neurons", "collapse"])
+def test_a_diverged_cell_is_left_out(tmp_path, name: str) -> None:
+    W = np.stack([np.full((6, 3), np.nan), OCTAHEDRON])
+    run = run_of(
+        tmp_path, W, axes={P: [1.0, 0.1]},
+        columns={"status": np.array(["diverged", "ok"]), "data_kind": "correlated", "set_size": 3},
+    )  # fmt: skip
+    plotted = PLOTS[name](run, STYLE)
+    assert plotted.words.paragraphs[0]
