@@ -21,16 +21,18 @@ P = "data.feature_probability"
 TENTH = "model.n_features=1000"
 FEWER = {
     "dimensionality": (f"{P}=0.5,0.1",),
+    "energy_levels": ("history.every=1",),
     "geometry": (f"{P}=0.5,0.1",),
     "double_descent_published": ("data.n_rows=10", "model.n_hidden=2", "seed=0", "restarts=1", TENTH),
     "double_descent_reduced": ("data.n_rows=5,100", "seed=0", "restarts=1"),
     "incidental": ("restarts=1",),
+    "octahedron": ("history.every=1",),
     "memorization_reduced": ("data.n_rows=3,100",),
     "memorization_published": ("data.n_rows=3", "restarts=1", TENTH),
     "phase_2_in_1": (f"{P}=1,0.1", "importance.last_importance=0.5,2"),
     "phase_3_in_2": (f"{P}=1,0.1", "importance.last_importance=0.5,2"),
 }
-"""Where the whole takes long even so: a corner of the grid, a tenth of the features."""
+"""A corner of the grid, a tenth of the features, where the whole takes long even so; records in few steps."""
 NAMES = [name for name, _ in list_experiments()]
 
 

@@ -13,6 +13,7 @@ from superpose_cli.plots import (
     collapse,
     dims,
     double_descent,
+    explainers,
     graphs,
     history,
     matrices,
@@ -175,6 +176,14 @@ PLOTS = {
             select=double_descent.select,
             draw=double_descent.draw,
             words=double_descent.words,
+        ),
+        Plot(
+            name="explainers",
+            description="the words of superposition drawn with the numbers of one small model",
+            needs="n_hidden = 2, at most 8 features, tied",
+            select=explainers.select,
+            draw=explainers.draw,
+            words=explainers.words,
         ),
     )
 }

@@ -186,6 +186,28 @@ def test_double_descent_averages_data_sets(tmp_path) -> None:
         PLOTS["double_descent"](load_run(write_run(tmp_path / "other", np.ones((1, 4, 2)))), STYLE)
 
 
+# ---------------------------------------------------------------- explainers
+
+
+def test_explainers_draw_the_model_that_represents_most(tmp_path) -> None:
+    W = [np.eye(5, 2), polygon(5) @ np.array([[0.6, 0.8], [-0.8, 0.6]])]
+    run = run_of(tmp_path, W, axes={P: [1.0, 0.1]}, b=-0.2)
+    plotted = PLOTS["explainers"](run, STYLE)
+    axes = plotted.figure.axes
+    assert len(axes) == 8
+    shown = np.array([float(text.get_text().replace("−", "-")) for text in axes[2].texts]).reshape(5, 5)
+    np.testing.assert_allclose(shown, polygon(5) @ polygon(5).T, atol=0.005)
+    heights = [bar.get_height() for bar in axes[3].patches[:5]]
+    np.testing.assert_allclose(heights, np.maximum(np.cos(2 * np.pi * np.arange(5) / 5) - 0.2, 0), atol=1e-6)
+    assert "superposition:\nmore" in axes[5].get_title()
+    text = plotted.words.paragraphs
+    assert text[0] == "The model is the best one at 1/(1−S) = 10, p = 0.1: pentagon."
+    assert "leave 0.8 at its own output and at most 0.109 elsewhere" in text[1]
+    wide = load_run(write_run(tmp_path / "wide", np.ones((1, 4, 3))))
+    with pytest.raises(RunError, match="draw it from experiment=intro"):
+        PLOTS["explainers"](wide, STYLE)
+
+
 # ---------------------------------------------------------------- all
 
 
