@@ -35,6 +35,7 @@ SOURCES = (
     "engines/numba_population.py",
     "engines/numba_training.py",
     "engines/numba_updates.py",
+    "engines/outer_tiles.py",
     "engines/philox_lanes.py",
     "engines/tiles.py",
     "toy_model/fixed_log.py",

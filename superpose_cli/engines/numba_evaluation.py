@@ -103,7 +103,7 @@ def measure_panel(i, s, spec, valid, b, importance, row_loss, hh, sums):
         sums.h[i, k] += total
         sums.h_abs[i] += magnitude
     put(hh, 0, m * m, 0)
-    correlate(hh, m, s.h, m, s.h, m, s.h, s.h, rows, False)
+    correlate(hh, 0, m, s.h, m, s.h, 0, m, rows)
     for k in range(m):
         for j in range(m):
             sums.hh[i, k, j] += hh[k * m + j]

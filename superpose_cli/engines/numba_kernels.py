@@ -16,10 +16,13 @@ import numpy as np
 from superpose_cli.engines.compiled_sampling import Draw, fill_panel, fill_words
 from superpose_cli.engines.compiling import piece
 from superpose_cli.engines.lanes import LANES, address, fold
+from superpose_cli.engines.outer_tiles import add_outer, turn, turned_columns
 from superpose_cli.engines.tiles import Slopes, combine, correlate, slopes_of
 from superpose_cli.toy_model.philox import BLOCK_ROWS
 from superpose_cli.toy_model.sampling import Bounds
 
+FEATURES = 64
+"""Features whose slopes are worked out at a time."""
 SUMS = {"reassoc", "contract", "nsz"}
 """Freedom to reorder a sum and to fuse multiply and add; NaN and infinity keep their meaning."""
 
@@ -75,11 +78,14 @@ class Scratch(NamedTuple):
     x: np.ndarray
     """(n, rows)."""
     y: np.ndarray
-    """(n, rows): y, then the objective's gradient with respect to y before its activation."""
+    """(n, rows): y; of a few features at a time, the objective's gradient with respect to y before its
+    activation."""
     h: np.ndarray
     """(m, rows)."""
     d_h: np.ndarray
     """(m, rows)."""
+    turned: np.ndarray
+    """(rows, m rounded up to whole vectors): h, then d_h, with contiguous hidden units."""
     words: np.ndarray
     """uint32 (3, 128)."""
     own: np.ndarray
@@ -146,8 +152,9 @@ def new_scratch(spec):
     return Scratch(
         aligned(n * rows).reshape(n, rows),
         aligned(n * rows).reshape(n, rows),
-        aligned(m * rows).reshape(m, rows),
-        aligned(m * rows).reshape(m, rows),
+        zeros(whole_vectors(m) * rows).reshape(whole_vectors(m), rows)[:m],
+        zeros(whole_vectors(m) * rows).reshape(whole_vectors(m), rows)[:m],
+        aligned(rows * whole_vectors(m)).reshape(rows, whole_vectors(m)),
         np.empty((3, BLOCK_ROWS), np.uint32),
         np.empty(BLOCK_ROWS, np.float32),
         np.empty(BLOCK_ROWS, np.int64),
@@ -194,7 +201,7 @@ def copy_table(s, spec, draw, key, first_row, table):
 def encode(s, spec, w):
     """h of the rows in s.x; w: one instance's weights."""
     n, m, rows = spec.n, spec.m, spec.rows
-    combine(s.h, s.x, rows, w.W, 1, m, m, n)
+    combine(s.h, s.x, rows, w.W, 0, 1, m, m, n, True)
     if spec.hidden_bias or spec.hidden_relu:
         for k in range(m):
             shift = w.b_hidden[k] if spec.hidden_bias else np.float32(0)
@@ -205,7 +212,7 @@ def encode(s, spec, w):
 def forward(s, spec, w):
     """h and y before the output's bias and activation, of the rows in s.x."""
     encode(s, spec, w)
-    combine(s.y, s.h, spec.rows, w.W if spec.tied else w.W_dec, spec.m, 1, spec.n, spec.m)
+    combine(s.y, s.h, spec.rows, w.W if spec.tied else w.W_dec, 0, spec.m, 1, spec.n, spec.m, True)
 
 
 @piece()
@@ -243,21 +250,40 @@ def backward(s, spec, row, w, scales, l1, slopes):
     n, m, rows = spec.n, spec.m, spec.rows
     valid = min(rows, spec.n_batch - row)
     decoder = w.W if spec.tied else w.W_dec
+    slope = slopes.W if spec.tied else slopes.W_dec
     limits = s.whole if valid == rows else s.last
     b = w.b if spec.bias else s.none
-    outputs = Slopes(address(s.x), address(b), address(scales), address(limits[0]), address(s.sums))
-    slopes_of(s.y, s.h, rows, decoder, n, m, outputs, spec.absolute)
+    turn(s.turned, s.turned.shape[1], s.h, turned_columns(m), rows)
+    # A few features at a time: the slopes of y are used before they leave the cache.
+    for i in range(0, n, FEATURES):
+        count = min(FEATURES, n - i)
+        outputs = Slopes(
+            address(s.x) + 4 * i * rows,
+            address(b) + 4 * i,
+            address(scales) + 4 * i,
+            address(limits[0]),
+            address(s.sums) + 4 * LANES * i,
+        )
+        slopes_of(s.y, s.h, rows, decoder, i * m, count, m, outputs, spec.absolute)
+        combine(s.d_h, s.y, rows, decoder, i * m, 1, m, m, count, i == 0)
+        add_products(slope, i * m, s.y, count, s.h, s.turned, m, rows)
     if spec.bias:
         fold(slopes.b, s.sums, n, True)
-    combine(s.d_h, s.y, rows, decoder, 1, m, m, n)
     if spec.hidden_relu or spec.hidden_bias or l1 != 0:
         for k in range(m):
             total = hidden_slope(s.d_h[k, :valid], s.h[k, :valid], l1, spec.hidden_relu)
             if spec.hidden_bias:
                 slopes.b_hidden[k] += total
-    correlate(slopes.W, m, s.x, n, s.d_h, m, s.y, s.h, rows, spec.tied)
-    if not spec.tied:
-        correlate(slopes.W_dec, m, s.y, n, s.h, m, s.y, s.h, rows, False)
+    turn(s.turned, s.turned.shape[1], s.d_h, turned_columns(m), rows)
+    add_products(slopes.W, 0, s.x, n, s.d_h, s.turned, m, rows)
+
+
+@piece()
+def add_products(out, at, a, size_a, b, turned, m, rows):
+    """out[at + i m + k] += sum over r of a[i, r] b[k, r] for i < size_a and k < m; `turned` is b turned."""
+    columns = turned_columns(m)
+    add_outer(out, at, m, a, size_a, turned, turned.shape[1], columns, rows)
+    correlate(out, at + columns, m, a, size_a, b, columns, m - columns, rows)
 
 
 @piece()

@@ -44,6 +44,8 @@ COMBINE_TILES = (
 """Outputs and vectors of batch rows of the `combine` tiles: as many sums as the 32 (AVX2: 16) registers hold,
 and more outputs than vectors: a panel comes from the second-level cache, the coefficients from the first. The
 width of a panel is a multiple of 4 vectors."""
+PART = 128
+"""Inputs that `combine` sums before it turns to the next outputs."""
 MOST_A, SOME_A = (8, 4) if WIDE else (4, 2)
 """Rows of `a` in a `correlate` tile, beside 2 of `b`: `a` stays in the first-level cache, `b` does not."""
 _INT = ir.IntType(64)
@@ -64,15 +66,13 @@ class Slopes(NamedTuple):
 
 def _sums_over(
     builder: Any,
-    shape: tuple[int, int],
+    start: list[list[ir.Value]],
     count: ir.Value,
     inputs: Callable[[ir.Value], tuple[list[ir.Value], Callable[[int], ir.Value]]],
 ) -> list[list[ir.Value]]:
-    """sum over j < count of left[k] * vectors[v], for each k and v of a tile; inputs(j): vectors and left."""
-    slots = [[cgutils.alloca_once(builder, FLOATS) for _ in range(shape[1])] for _ in range(shape[0])]
-    for row in slots:
-        for slot in row:
-            builder.store(ZERO, slot)
+    """start[k][v] + sum over j < count of left[k] * vectors[v], for each k and v of a tile; inputs(j): vectors
+    and left."""
+    slots = [[cgutils.alloca_once_value(builder, value) for value in row] for row in start]
     with cgutils.for_range(builder, count) as loop:
         vectors, left = inputs(loop.index)
         for k, row in enumerate(slots):
@@ -82,9 +82,11 @@ def _sums_over(
     return [[builder.load(slot) for slot in row] for row in slots]
 
 
-def _combined(builder: Any, shape: tuple[int, int], panel: Any, coefficient: Any, count: Any) -> Any:
-    """The sums of a `combine` tile; `panel` is (base, first, stride), `coefficient` (base, first, next_k,
-    next_i)."""
+def _combined(
+    builder: Any, sums: list[list[ir.Value]], panel: Any, coefficient: Any, count: Any
+) -> list[list[ir.Value]]:
+    """`sums` and those of a `combine` tile; `panel` is (base, first, stride), `coefficient` (base, first,
+    next_k, next_i)."""
     base, first, stride = panel
     factors, start, next_k, next_i = coefficient
 
@@ -96,30 +98,39 @@ def _combined(builder: Any, shape: tuple[int, int], panel: Any, coefficient: Any
             index = builder.add(from_here, builder.mul(next_k, ir.Constant(_INT, k)))
             return splat(builder, builder.load(builder.gep(factors, [index])))
 
-        return [load(builder, base, builder.add(at, _INT(v * LANES))) for v in range(shape[1])], factor
+        return [load(builder, base, builder.add(at, _INT(v * LANES))) for v in range(len(sums[0]))], factor
 
-    return _sums_over(builder, shape, count, inputs)
+    return _sums_over(builder, sums, count, inputs)
 
 
 def _combine_tile(outputs: int, vectors: int) -> Any:
-    """out[k, r] for `outputs` values of k and `vectors` * LANES values of r."""
+    """out[k, r] for `outputs` values of k and `vectors` * LANES values of r; added to it unless `fresh`."""
 
     @intrinsic
-    def tile(typing: Any, out, at, panel, start, stride, coefficient, first, next_k, next_i, count):
-        signature = types.void(out, at, panel, start, stride, coefficient, first, next_k, next_i, count)
+    def tile(typing: Any, out, at, panel, start, stride, coefficient, first, next_k, next_i, count, fresh):
+        signature = types.void(out, at, panel, start, stride, coefficient, first, next_k, next_i, count, fresh)
 
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> ir.Value:
-            out, at, panel, start, stride, coefficient, first, next_k, next_i, count = args
+            out, at, panel, start, stride, coefficient, first, next_k, next_i, count, fresh = args
             out, panel, coefficient = (
                 data(context, builder, sig.args[position], value)
                 for position, value in ((0, out), (2, panel), (5, coefficient))
             )
+            places = [
+                [
+                    builder.add(builder.add(at, builder.mul(stride, ir.Constant(_INT, k))), _INT(v * LANES))
+                    for v in range(vectors)
+                ]
+                for k in range(outputs)
+            ]
+            before = [
+                [builder.select(fresh, ZERO, load(builder, out, place)) for place in row] for row in places
+            ]
             factors = (coefficient, first, next_k, next_i)
-            totals = _combined(builder, (outputs, vectors), (panel, start, stride), factors, count)
-            for k, row in enumerate(totals):
-                base = builder.add(at, builder.mul(stride, ir.Constant(_INT, k)))
-                for v, total in enumerate(row):
-                    store(builder, total, out, builder.add(base, ir.Constant(_INT, v * LANES)))
+            totals = _combined(builder, before, (panel, start, stride), factors, count)
+            for row, there in zip(totals, places, strict=True):
+                for total, place in zip(row, there, strict=True):
+                    store(builder, total, out, place)
             return context.get_dummy_value()
 
         return signature, emit
@@ -131,11 +142,11 @@ def _slopes_tile(outputs: int, vectors: int) -> Any:
     """`slopes_of` for `outputs` outputs from number k on, and `vectors` * LANES batch rows from r on."""
 
     @intrinsic
-    def tile(typing: Any, out, k, r, h, stride, decoder, m, slopes, absolute):
-        signature = types.void(out, k, r, h, stride, decoder, m, slopes, absolute)
+    def tile(typing: Any, out, k, r, h, stride, decoder, first, m, slopes, absolute):
+        signature = types.void(out, k, r, h, stride, decoder, first, m, slopes, absolute)
 
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> ir.Value:
-            out, k, r, h, stride, decoder, m, slopes, absolute = args
+            out, k, r, h, stride, decoder, first, m, slopes, absolute = args
             out, h, decoder = (
                 data(context, builder, sig.args[position], value)
                 for position, value in ((0, out), (3, h), (5, decoder))
@@ -144,23 +155,23 @@ def _slopes_tile(outputs: int, vectors: int) -> Any:
                 builder.inttoptr(builder.extract_value(slopes, number), FLOAT.as_pointer())
                 for number in range(len(Slopes._fields))
             )
-            factors = (decoder, builder.mul(k, m), m, ir.Constant(_INT, 1))
-            totals = _combined(builder, (outputs, vectors), (h, r, stride), factors, m)
+            places = [builder.add(k, ir.Constant(_INT, number)) for number in range(outputs)]
+            biases = [splat(builder, builder.load(builder.gep(b, [i]))) for i in places]
+            factors = (decoder, builder.add(first, builder.mul(k, m)), m, ir.Constant(_INT, 1))
+            totals = _combined(builder, [[bias] * vectors for bias in biases], (h, r, stride), factors, m)
             word = BITS.element
             kept = splat(builder, builder.select(absolute, word(2**31 - 1), word(-1)), BITS)
             offsets = [builder.add(r, ir.Constant(_INT, v * LANES)) for v in range(vectors)]
             bounds = [load(builder, limits, offset) for offset in offsets]
-            for number, row in enumerate(totals):
-                i = builder.add(k, ir.Constant(_INT, number))
-                bias, scale = (splat(builder, builder.load(builder.gep(base, [i]))) for base in (b, scales))
+            for i, row in zip(places, totals, strict=True):
+                scale = splat(builder, builder.load(builder.gep(scales, [i])))
                 at = builder.mul(i, stride)
                 place = builder.mul(i, ir.Constant(_INT, LANES))
                 total = load(builder, sums, place)
-                for product_, offset, bound in zip(row, offsets, bounds, strict=True):
+                for y, offset, bound in zip(row, offsets, bounds, strict=True):
                     index = builder.add(at, offset)
                     bits = builder.bitcast(load(builder, x, index), BITS)
                     target = builder.bitcast(builder.and_(bits, kept), FLOATS)
-                    y = builder.fadd(product_, bias)
                     slope = builder.fmul(builder.fsub(y, target), scale)
                     slope = builder.select(builder.fcmp_unordered(">", y, bound), slope, ZERO)
                     store(builder, slope, out, index)
@@ -174,47 +185,40 @@ def _slopes_tile(outputs: int, vectors: int) -> Any:
 
 
 def _correlate_tile(size_a: int, size_b: int) -> Any:
-    """out[i, k] += sum over r of a[i, r] b[k, r] (+ c[i, r] d[k, r]) for size_a values of i, size_b of k."""
+    """out[i, k] += sum over r of a[i, r] b[k, r] for size_a values of i, size_b of k."""
 
     @intrinsic
-    def tile(typing: Any, out, at, next_i, a, start_a, b, start_b, stride, c, d, vectors, second):
-        signature = types.void(out, at, next_i, a, start_a, b, start_b, stride, c, d, vectors, second)
+    def tile(typing: Any, out, at, next_i, a, start_a, b, start_b, stride, vectors):
+        signature = types.void(out, at, next_i, a, start_a, b, start_b, stride, vectors)
 
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> ir.Value:
-            out, at, next_i, a, start_a, b, start_b, stride, c, d, vectors, second = args
-            out, a, b, c, d = (
+            out, at, next_i, a, start_a, b, start_b, stride, vectors = args
+            out, a, b = (
                 data(context, builder, sig.args[position], value)
-                for position, value in ((0, out), (3, a), (5, b), (8, c), (9, d))
+                for position, value in ((0, out), (3, a), (5, b))
             )
-            sums = [cgutils.alloca_once(builder, FLOATS) for _ in range(size_a * size_b)]
-            for slot in sums:
-                builder.store(ZERO, slot)
+            sums = [cgutils.alloca_once_value(builder, ZERO) for _ in range(size_a * size_b)]
+            with cgutils.for_range(builder, vectors) as loop:
+                offset = builder.mul(loop.index, ir.Constant(_INT, LANES))
 
-            def add_products(left: ir.Value, right: ir.Value, count: ir.Value) -> None:
-                with cgutils.for_range(builder, count) as loop:
-                    offset = builder.mul(loop.index, ir.Constant(_INT, LANES))
+                def row(base: ir.Value, start: ir.Value, number: int) -> ir.Value:
+                    index = builder.add(start, builder.mul(stride, ir.Constant(_INT, number)))
+                    return load(builder, base, builder.add(index, offset))
 
-                    def row(base: ir.Value, start: ir.Value, number: int) -> ir.Value:
-                        index = builder.add(start, builder.mul(stride, ir.Constant(_INT, number)))
-                        return load(builder, base, builder.add(index, offset))
-
-                    rights = [row(right, start_b, k) for k in range(size_b)]
-                    lefts = [row(left, start_a, i) for i in range(size_a)]
-                    for slot, (x, y) in zip(sums, product(lefts, rights), strict=True):
-                        builder.store(fma(builder, x, y, builder.load(slot)), slot)
-
-            add_products(a, b, vectors)
-            add_products(c, d, second)
+                rights = [row(b, start_b, k) for k in range(size_b)]
+                lefts = [row(a, start_a, i) for i in range(size_a)]
+                for slot, (x, y) in zip(sums, product(lefts, rights), strict=True):
+                    builder.store(fma(builder, x, y, builder.load(slot)), slot)
             totals = lane_sums(builder, [builder.load(slot) for slot in sums])
             kind = ir.VectorType(FLOAT, size_b)
             for i in range(size_a):
                 numbers = [i * size_b + k for k in range(size_b)]
                 lanes = ir.Constant(ir.VectorType(ir.IntType(32), size_b), numbers)
-                row = builder.shuffle_vector(totals, ir.Constant(FLOATS, ir.Undefined), lanes)
+                row_sums = builder.shuffle_vector(totals, ir.Constant(FLOATS, ir.Undefined), lanes)
                 index = builder.add(at, builder.mul(next_i, ir.Constant(_INT, i)))
                 pointer = builder.bitcast(builder.gep(out, [index]), kind.as_pointer())
                 before = builder.load(pointer, align=4)
-                builder.store(builder.fadd(before, row), pointer, align=4)
+                builder.store(builder.fadd(before, row_sums), pointer, align=4)
             return context.get_dummy_value()
 
         return signature, emit
@@ -227,11 +231,12 @@ def _combine_with(outputs: int, vectors: int) -> Any:
     tile, width = _combine_tile(outputs, vectors), vectors * LANES
 
     @piece()
-    def combine_from(k, out, panel, rows, coefficient, next_k, next_i, total, count):
+    def combine_from(k, out, panel, start, rows, coefficient, first, next_k, next_i, total, count, fresh):
         while total - k >= outputs:
+            from_here = first + k * next_k
             for r in range(0, rows, width):
                 at = k * rows + r
-                tile(out, at, panel, r, rows, coefficient, k * next_k, next_k, next_i, count)
+                tile(out, at, panel, start + r, rows, coefficient, from_here, next_k, next_i, count, fresh)
             k += outputs
         return k
 
@@ -242,10 +247,10 @@ def _slopes_with(outputs: int, vectors: int) -> Any:
     tile, width = _slopes_tile(outputs, vectors), vectors * LANES
 
     @piece()
-    def slopes_from(k, out, h, rows, decoder, n, m, slopes, absolute):
+    def slopes_from(k, out, h, rows, decoder, first, n, m, slopes, absolute):
         while n - k >= outputs:
             for r in range(0, rows, width):
-                tile(out, k, r, h, rows, decoder, m, slopes, absolute)
+                tile(out, k, r, h, rows, decoder, first, m, slopes, absolute)
             k += outputs
         return k
 
@@ -259,27 +264,32 @@ _most_slopes, _some_slopes, _last_slopes = (
 
 
 @piece()
-def combine(out, panel, rows, coefficient, next_k, next_i, outputs, count):
-    """out[k, r] = sum over i < count of coefficient[k next_k + i next_i] * panel[i, r] for k < outputs.
+def combine(out, panel, rows, coefficient, start, next_k, next_i, outputs, count, fresh):
+    """out[k, r] = sum over i < count of coefficient[start + k next_k + i next_i] * panel[i, r] for k < outputs;
+    added to what is there unless `fresh`.
 
     `out` and `panel` are panels of `rows` columns (a multiple of 4 vectors), `coefficient` a flat matrix.
     """
-    k = _first(0, out, panel, rows, coefficient, next_k, next_i, outputs, count)
-    k = _second(k, out, panel, rows, coefficient, next_k, next_i, outputs, count)
-    k = _third(k, out, panel, rows, coefficient, next_k, next_i, outputs, count)
-    k = _fourth(k, out, panel, rows, coefficient, next_k, next_i, outputs, count)
-    _last(k, out, panel, rows, coefficient, next_k, next_i, outputs, count)
+    # A part of a tall panel at a time, which all outputs read from the first-level cache.
+    for i in range(0, count, PART):
+        part, at, first, new = min(PART, count - i), i * rows, start + i * next_i, fresh and i == 0
+        k = _first(0, out, panel, at, rows, coefficient, first, next_k, next_i, outputs, part, new)
+        k = _second(k, out, panel, at, rows, coefficient, first, next_k, next_i, outputs, part, new)
+        k = _third(k, out, panel, at, rows, coefficient, first, next_k, next_i, outputs, part, new)
+        k = _fourth(k, out, panel, at, rows, coefficient, first, next_k, next_i, outputs, part, new)
+        _last(k, out, panel, at, rows, coefficient, first, next_k, next_i, outputs, part, new)
 
 
 @piece()
-def slopes_of(out, h, rows, decoder, n, m, slopes, absolute):
+def slopes_of(out, h, rows, decoder, first, n, m, slopes, absolute):
     """out[i, r] = scales[i] (y - target) where y = b[i] + (decoder h)[i, r] is on, else 0, for i < n.
 
-    The target is x[i, r], or |x| if `absolute`; see `Slopes`, to whose sums those over r are added.
+    The target is x[i, r], or |x| if `absolute`; see `Slopes`, to whose sums those over r are added. The
+    decoder's row of output 0 starts at decoder[first].
     """
-    i = _most_slopes(0, out, h, rows, decoder, n, m, slopes, absolute)
-    i = _some_slopes(i, out, h, rows, decoder, n, m, slopes, absolute)
-    _last_slopes(i, out, h, rows, decoder, n, m, slopes, absolute)
+    i = _most_slopes(0, out, h, rows, decoder, first, n, m, slopes, absolute)
+    i = _some_slopes(i, out, h, rows, decoder, first, n, m, slopes, absolute)
+    _last_slopes(i, out, h, rows, decoder, first, n, m, slopes, absolute)
 
 
 def _correlate_with(size: int) -> Any:
@@ -287,13 +297,14 @@ def _correlate_with(size: int) -> Any:
     pair, single = _correlate_tile(size, 2), _correlate_tile(size, 1)
 
     @piece()
-    def correlate_from(i, out, next_i, a, size_a, b, size_b, c, d, rows, vectors, more):
+    def correlate_from(i, out, first, next_i, a, size_a, b, from_b, size_b, rows, vectors):
         while size_a - i >= size:
+            at = first + i * next_i
             for k in range(0, size_b - 1, 2):
-                pair(out, i * next_i + k, next_i, a, i * rows, b, k * rows, rows, c, d, vectors, more)
+                pair(out, at + k, next_i, a, i * rows, b, (from_b + k) * rows, rows, vectors)
             if size_b % 2:
                 k = size_b - 1
-                single(out, i * next_i + k, next_i, a, i * rows, b, k * rows, rows, c, d, vectors, more)
+                single(out, at + k, next_i, a, i * rows, b, (from_b + k) * rows, rows, vectors)
             i += size
         return i
 
@@ -304,13 +315,12 @@ _correlate_most, _correlate_some, _correlate_one = (_correlate_with(size) for si
 
 
 @piece()
-def correlate(out, next_i, a, size_a, b, size_b, c, d, rows, second):
-    """out[i next_i + k] += sum over r of a[i, r] b[k, r], and of c[i, r] d[k, r] where `second`.
+def correlate(out, at, next_i, a, size_a, b, from_b, size_b, rows):
+    """out[at + i next_i + k] += sum over r of a[i, r] b[from_b + k, r] for i < size_a and k < size_b.
 
-    All four are panels of `rows` columns; i < size_a, k < size_b.
+    Both are panels of `rows` columns.
     """
     vectors = rows // LANES
-    more = vectors if second else 0
-    i = _correlate_most(0, out, next_i, a, size_a, b, size_b, c, d, rows, vectors, more)
-    i = _correlate_some(i, out, next_i, a, size_a, b, size_b, c, d, rows, vectors, more)
-    _correlate_one(i, out, next_i, a, size_a, b, size_b, c, d, rows, vectors, more)
+    i = _correlate_most(0, out, at, next_i, a, size_a, b, from_b, size_b, rows, vectors)
+    i = _correlate_some(i, out, at, next_i, a, size_a, b, from_b, size_b, rows, vectors)
+    _correlate_one(i, out, at, next_i, a, size_a, b, from_b, size_b, rows, vectors)
