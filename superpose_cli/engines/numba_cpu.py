@@ -30,10 +30,8 @@ from superpose_cli.toy_model.optim import rate_factor
 from superpose_cli.toy_model.philox import BLOCK_ROWS, Stream
 from superpose_cli.toy_model.sampling import bounds
 
-CACHE_BYTES = 512 << 10
-"""The four panels of a block take at most about this: half of a core's second-level cache."""
-SMALL_CACHE_BYTES = 16 << 10
-"""As much of x, the only panel of narrow models: half of the first-level cache."""
+CACHE_BYTES = 16 << 10
+"""Of x, the only panel of narrow models: half of the first-level cache."""
 UNIT_NORM_BYTES = 48
 """Bytes that drawing one value of a unit-norm row takes in NumPy at most: words and their temporaries."""
 TABLE_CHUNK = 4096
@@ -159,10 +157,10 @@ class NumbaEngine:
 
 
 def block_rows(n: int, m: int, n_batch: int) -> int:
-    """Rows of a block: 128 times a power of two, as many as fit the cache and the batch. Part of the bits."""
-    row_bytes, cache = (4 * n, SMALL_CACHE_BYTES) if m <= MOST_HIDDEN else (8 * (n + m), CACHE_BYTES)
+    """Rows of a block: 128 in wide models; in narrow ones twice as many, again and again, while x fits the cache
+    and the batch has more. Part of the bits."""
     rows = BLOCK_ROWS
-    while 2 * rows * row_bytes <= cache and rows < min(n_batch, 1024):
+    while m <= MOST_HIDDEN and 8 * rows * n <= CACHE_BYTES and rows < min(n_batch, 1024):
         rows *= 2
     return rows
 
