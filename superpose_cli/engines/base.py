@@ -12,7 +12,7 @@ from superpose_cli.experiment.instances import Family, InstanceBatch
 from superpose_cli.toy_model.model import PARAMETERS, initial_weights
 from superpose_cli.toy_model.philox import Stream
 
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 """Part of every stored `numerics`; raise it when a code change alters the trained bits."""
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]

@@ -18,15 +18,14 @@ from superpose_cli.engines.narrow_tiles import MOST_HIDDEN
 from superpose_cli.engines.numba_evaluation import Sums, measure
 from superpose_cli.engines.numba_kernels import Rows, Spec, Weights
 from superpose_cli.engines.numba_population import train_population
-from superpose_cli.engines.numba_training import Training, train
-from superpose_cli.engines.numba_updates import OPTIMIZERS
+from superpose_cli.engines.numba_training import Training, fill_steps, train
+from superpose_cli.engines.numba_updates import OPTIMIZERS, SCHEDULES
 from superpose_cli.engines.population import expectation, population_refuses
 from superpose_cli.engines.tables import finite_tables, unit_norm_rows
 from superpose_cli.engines.threads import on_threads
 from superpose_cli.experiment.config import Activation, DataKind, Objective, Optimizer, Reduction, Target
 from superpose_cli.experiment.instances import Family, InstanceBatch
 from superpose_cli.toy_model.model import PARAMETERS
-from superpose_cli.toy_model.optim import rate_factor
 from superpose_cli.toy_model.philox import BLOCK_ROWS, Stream
 from superpose_cli.toy_model.sampling import bounds
 
@@ -84,7 +83,10 @@ class NumbaEngine:
         weights = _flat(family, len(batch), {name: getattr(state, name) for name in PARAMETERS})
         first, second = (_flat(family, len(batch), moment) for moment in (state.moment1, state.moment2))
         failed = state.failed_step.copy()
-        schedule = (family.schedule, family.warmup_steps, family.steps)
+        betas = np.array([batch.beta1[0], batch.beta2[0]])
+        factors, debiased = np.empty(stop_step - state.step), np.empty((stop_step - state.step, 2))
+        schedule = (SCHEDULES[family.schedule], family.warmup_steps, family.steps)
+        fill_steps(*schedule, state.step, betas, factors, debiased)
         exact = family.objective is Objective.population
         n_rows = 1 if exact else family.n_batch or family.n_rows
         training = Training(
@@ -100,7 +102,9 @@ class NumbaEngine:
             beta1=batch.beta1,
             beta2=batch.beta2,
             eps=batch.eps,
-            factors=np.array([rate_factor(*schedule, step) for step in range(state.step, stop_step)]),
+            factors=factors,
+            betas=betas,
+            debiased=debiased,
             start=state.step,
             failed=failed,
         )
@@ -157,8 +161,8 @@ class NumbaEngine:
 
 
 def block_rows(n: int, m: int, n_batch: int) -> int:
-    """Rows of a block: 128 in wide models; in narrow ones twice as many, again and again, while x fits the cache
-    and the batch has more. Part of the bits."""
+    """Rows of a block, part of the bits: 128 in wide models, in narrow ones that times a power of two, as many as
+    keep x in the cache and the batch has."""
     rows = BLOCK_ROWS
     while m <= MOST_HIDDEN and 8 * rows * n <= CACHE_BYTES and rows < min(n_batch, 1024):
         rows *= 2

@@ -16,7 +16,7 @@ import numpy as np
 from superpose_cli.engines.compiling import compiled, piece
 from superpose_cli.engines.numba_integrals import pair, single
 from superpose_cli.engines.numba_kernels import Weights, new_slopes, of_instance
-from superpose_cli.engines.numba_training import hyper_of, new_debiased, refresh
+from superpose_cli.engines.numba_training import debiased_of, hyper_of, new_debiased
 from superpose_cli.engines.numba_updates import coefficients_of, is_finite_at, place, update_at
 
 
@@ -298,10 +298,10 @@ def train_one(i, population, scale, t, s, slopes, exact, exact_slopes, debiased,
     b = place(w.b, slopes.b, first.b, second.b)
     b_hidden = place(w.b_hidden, slopes.b_hidden, first.b_hidden, second.b_hidden)
     hyper, factors, start, failed = hyper_of(t, i), t.factors, t.start, t.failed[i]
-    refresh(debiased, betas, hyper, start)
+    table = debiased_of(t, hyper, debiased, betas)
     for at in range(len(factors)):
         expected_slopes(i, population, scale, s, w, slopes, exact, exact_slopes)
-        c = coefficients_of(hyper, factors[at], (debiased[at, 0], debiased[at, 1]))
+        c = coefficients_of(hyper, factors[at], (table[at, 0], table[at, 1]))
         update_at(W, c, hyper.optimizer)
         update_at(W_dec, c, hyper.optimizer)
         update_at(b, c, hyper.optimizer)

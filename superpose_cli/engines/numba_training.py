@@ -25,7 +25,15 @@ from superpose_cli.engines.numba_narrow import (
     new_lane_scratch,
     new_narrow,
 )
-from superpose_cli.engines.numba_updates import Hyper, coefficients_of, debias, is_finite_at, place, update_at
+from superpose_cli.engines.numba_updates import (
+    Hyper,
+    coefficients_of,
+    debias,
+    is_finite_at,
+    place,
+    rate_factor,
+    update_at,
+)
 
 
 class Training(NamedTuple):
@@ -47,7 +55,11 @@ class Training(NamedTuple):
     beta2: np.ndarray
     eps: np.ndarray
     factors: np.ndarray
-    """float64: what the rate is multiplied with at each step from `start` on."""
+    """float64 (S,): what the rate is multiplied with at each step from `start` on."""
+    betas: np.ndarray
+    """float64 (2,): those that `debiased` is for; instances with others work out their own."""
+    debiased: np.ndarray
+    """float64 (S, 2): `debias` at each of these steps."""
     start: int
     failed: np.ndarray
     """int64 (I,): set to the first update that left a weight that is not finite."""
@@ -61,11 +73,22 @@ def hyper_of(t, i):
     )
 
 
-@piece(_nrt=False, forceinline=True)
-def coefficients(t, i, at):
-    """`toy_model.optim.Hyper.at` of instance i at step start + at, in float32."""
-    hyper = hyper_of(t, i)
-    return coefficients_of(hyper, t.factors[at], debias(hyper, t.start + at + 1))
+@compiled()
+def fill_steps(schedule, warmup_steps, steps, start, betas, factors, debiased):
+    """Fill `Training.factors`, by the number of a schedule in `SCHEDULES`, and `Training.debiased`.
+
+    Once for all instances and threads: a small model's step takes no longer than a cosine and two powers.
+    """
+    for at in range(len(factors)):
+        factors[at] = rate_factor(schedule, warmup_steps, steps, start + at)
+    fill_debiased(debiased, betas[0], betas[1], start)
+
+
+@piece()
+def fill_debiased(debiased, beta1, beta2, start):
+    """`debias` at each step from `start` on."""
+    for at in range(len(debiased)):
+        debiased[at, 0], debiased[at, 1] = debias(beta1, beta2, start + at + 1)
 
 
 @piece()
@@ -74,13 +97,16 @@ def new_debiased(t):
     return np.empty((len(t.factors), 2)), np.full(2, np.nan)
 
 
-@piece(inline="always")
-def refresh(debiased, betas, hyper, start):
-    """Compute `debias` of all steps, if the betas are not those of the instance before."""
+@piece()
+def debiased_of(t, hyper, debiased, betas):
+    """`debias` at all steps for an instance: worked out if its betas are not those of `t`, nor of the instance
+    before."""
+    if t.betas[0] == hyper.beta1 and t.betas[1] == hyper.beta2:
+        return t.debiased
     if betas[0] != hyper.beta1 or betas[1] != hyper.beta2:
         betas[0], betas[1] = hyper.beta1, hyper.beta2
-        for at in range(len(debiased)):
-            debiased[at, 0], debiased[at, 1] = debias(hyper, start + at + 1)
+        fill_debiased(debiased, hyper.beta1, hyper.beta2, t.start)
+    return debiased
 
 
 @piece(inline="always")
@@ -103,7 +129,7 @@ def train_one(i, s, slopes, lanes, spec, rows, t, debiased, betas):
     b_hidden = place(w.b_hidden, slopes.b_hidden, first.b_hidden, second.b_hidden)
     scale, l1, start, failed, factors = t.scales[i], t.l1[i], t.start, t.failed[i], t.factors
     hyper = hyper_of(t, i)
-    refresh(debiased, betas, hyper, start)
+    table = debiased_of(t, hyper, debiased, betas)
     is_narrow, is_drawn = fits(spec), spec.n_rows == 0 and is_plain(rows.draw)
     narrow = new_narrow(s, lanes, spec, rows, i, w, scale, l1)
     for at in range(len(factors)):
@@ -117,7 +143,7 @@ def train_one(i, s, slopes, lanes, spec, rows, t, debiased, betas):
             fold(narrow.folded, narrow.sums.W, narrow.size, False)
         else:
             add_wide(s, slopes, spec, rows, i, start + at, w, scale, l1)
-        c = coefficients_of(hyper, factors[at], (debiased[at, 0], debiased[at, 1]))
+        c = coefficients_of(hyper, factors[at], (table[at, 0], table[at, 1]))
         update_at(W, c, hyper.optimizer)
         update_at(W_dec, c, hyper.optimizer)
         update_at(b, c, hyper.optimizer)

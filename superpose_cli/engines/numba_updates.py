@@ -18,6 +18,8 @@ from superpose_cli.toy_model.optim import Coefficients
 
 ADAM, ADAMW, SGD = range(3)
 OPTIMIZERS = {"adam": ADAM, "adamw": ADAMW, "sgd": SGD}
+CONSTANT, LINEAR, COSINE = range(3)
+SCHEDULES = {"constant": CONSTANT, "linear": LINEAR, "cosine": COSINE}
 _INT = ir.IntType(64)
 
 
@@ -50,9 +52,20 @@ def place(weight, slope, first, second):
 
 
 @piece()
-def debias(hyper, power):
+def rate_factor(schedule, warmup_steps, steps, step):
+    """`toy_model.optim.rate_factor`, by the schedule's number."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    if schedule == CONSTANT:
+        return 1.0
+    passed = (step - warmup_steps) / (steps - warmup_steps)
+    return 1.0 - passed if schedule == LINEAR else 0.5 * (1.0 + np.cos(np.pi * passed))
+
+
+@piece()
+def debias(beta1, beta2, power):
     """1 - beta1^t and sqrt(1 - beta2^t) for update t = 1, 2, ...; they would lose their digits in float32."""
-    return 1 - hyper.beta1**power, np.sqrt(1 - hyper.beta2**power)
+    return 1 - beta1**power, np.sqrt(1 - beta2**power)
 
 
 @piece()

@@ -1,9 +1,9 @@
 """Gradients of weights as sums of outer products over the rows of a batch.
 
 `tiles.correlate` sums each number of the gradient over lanes, which takes shuffles at the end of every tile.
-Here lanes are hidden units instead: a turned panel has contiguous hidden units for each batch row, a feature's
-value in that row is spread over a vector, and the sums are ready as they are. That wastes the lanes beyond the
-last hidden unit, so `turned_columns` leaves a small remainder to `correlate`.
+Here lanes are hidden units instead: a turned panel has contiguous hidden units for each batch row, a
+feature's value in that row is spread over a vector, and the sums are ready as they are. That wastes the lanes
+beyond the last hidden unit, so `turned_columns` leaves a small remainder to `correlate`.
 """
 
 from typing import Any
@@ -17,8 +17,8 @@ from superpose_cli.engines.lanes import FLOATS, LANES, WIDE, ZERO, data, fma, in
 
 UNROLL = 4
 """Batch rows in a turn of the loop."""
-SIZES = ((8, 4, 1) if WIDE else (5, 3, 1))
-"""Features in a tile, beside up to 2 vectors of hidden units: sums for half of the registers hide the latency."""
+SIZES = (8, 4, 1) if WIDE else (5, 3, 1)
+"""Features in a tile, beside up to 2 vectors of hidden units: sums in half of the registers hide the latency."""
 _INT = ir.IntType(64)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 
-RANGES = 4
+RANGES = 16
 """Ranges of instances that each thread gets, one after the other, so that all end together."""
 
 

@@ -70,8 +70,9 @@ def _sums_over(
     count: ir.Value,
     inputs: Callable[[ir.Value], tuple[list[ir.Value], Callable[[int], ir.Value]]],
 ) -> list[list[ir.Value]]:
-    """start[k][v] + sum over j < count of left[k] * vectors[v], for each k and v of a tile; inputs(j): vectors
-    and left."""
+    """start[k][v] + sum over j < count of left[k] * vectors[v], for each k and v of a tile.
+
+    inputs(j): vectors and left."""
     slots = [[cgutils.alloca_once_value(builder, value) for value in row] for row in start]
     with cgutils.for_range(builder, count) as loop:
         vectors, left = inputs(loop.index)
@@ -108,7 +109,9 @@ def _combine_tile(outputs: int, vectors: int) -> Any:
 
     @intrinsic
     def tile(typing: Any, out, at, panel, start, stride, coefficient, first, next_k, next_i, count, fresh):
-        signature = types.void(out, at, panel, start, stride, coefficient, first, next_k, next_i, count, fresh)
+        signature = types.void(
+            out, at, panel, start, stride, coefficient, first, next_k, next_i, count, fresh
+        )
 
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> ir.Value:
             out, at, panel, start, stride, coefficient, first, next_k, next_i, count, fresh = args
@@ -265,9 +268,9 @@ _most_slopes, _some_slopes, _last_slopes = (
 
 @piece()
 def combine(out, panel, rows, coefficient, start, next_k, next_i, outputs, count, fresh):
-    """out[k, r] = sum over i < count of coefficient[start + k next_k + i next_i] * panel[i, r] for k < outputs;
-    added to what is there unless `fresh`.
+    """out[k, r] = sum over i < count of coefficient[start + k next_k + i next_i] * panel[i, r], k < outputs.
 
+    Added to what is there unless `fresh`.
     `out` and `panel` are panels of `rows` columns (a multiple of 4 vectors), `coefficient` a flat matrix.
     """
     # A part of a tall panel at a time, which all outputs read from the first-level cache.

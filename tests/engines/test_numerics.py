@@ -50,21 +50,21 @@ TRAINED = {
 for rounding."""
 
 BITS = {
-    "torch/float64/1/avx512-torch2.13.0+cpu, torch 2.13.0+cpu": {
+    "torch/float64/2/avx512-torch2.13.0+cpu, torch 2.13.0+cpu": {
         "narrow": "bfb0c20546863724",
         "wide, adamw": "76e254714e54cdac",
         "hidden relu, sgd, correlated": "6772feddb185a7b8",
         "finite": "274fe2201b596425",
     },
-    "torch/float32/1/avx512-torch2.13.0+cpu, torch 2.13.0+cpu": {
+    "torch/float32/2/avx512-torch2.13.0+cpu, torch 2.13.0+cpu": {
         "narrow": "d84c43c7ba84b532",
         "wide, adamw": "608b07a24e12a28e",
         "hidden relu, sgd, correlated": "ad7b0d402c7801d0",
         "finite": "c999d169dcc90e13",
     },
-    "numba/float32/1/cascadelake-16, numba 0.68.1": {
+    "numba/float32/2/cascadelake-16, numba 0.68.1": {
         "narrow": "fe068a3b8f8624a6",
-        "wide, adamw": "f335eb2e5bc308a0",
+        "wide, adamw": "8b313369c80294f5",
         "hidden relu, sgd, correlated": "9aebde1791bd9083",
         "finite": "f669e812ba1b9e19",
     },
