@@ -18,7 +18,7 @@ from superpose_cli.engines.lanes import FLOATS, LANES, WIDE, ZERO, data, fma, in
 UNROLL = 4
 """Batch rows in a turn of the loop."""
 SIZES = (8, 4, 1) if WIDE else (5, 3, 1)
-"""Features in a tile, beside up to 2 vectors of hidden units: sums in half of the registers hide the latency."""
+"""Features in a tile, beside up to 2 vectors of hidden units: sums in half of the registers hide latency."""
 _INT = ir.IntType(64)
 
 
