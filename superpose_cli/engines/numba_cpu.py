@@ -161,8 +161,8 @@ class NumbaEngine:
 
 
 def block_rows(n: int, m: int, n_batch: int) -> int:
-    """Rows of a block, part of the bits: 128 in wide models, in narrow ones that times a power of two, as many
-    as keep x in the cache and the batch has."""
+    """Rows of a block, part of the bits: 128 in wide models, in narrow ones that times a power of two, as
+    many as keep x in the cache and the batch has."""
     rows = BLOCK_ROWS
     while m <= MOST_HIDDEN and 8 * rows * n <= CACHE_BYTES and rows < min(n_batch, 1024):
         rows *= 2

@@ -99,7 +99,7 @@ def new_debiased(t):
 
 @piece()
 def debiased_of(t, hyper, debiased, betas):
-    """`debias` at all steps for an instance: worked out unless its betas are those of `t` or of the one before."""
+    """`debias` at all steps, worked out unless the betas are those of `t` or of the instance before."""
     if t.betas[0] == hyper.beta1 and t.betas[1] == hyper.beta2:
         return t.debiased
     if betas[0] != hyper.beta1 or betas[1] != hyper.beta2:

@@ -270,7 +270,8 @@ _most_slopes, _some_slopes, _last_slopes = (
 def combine(out, panel, rows, coefficient, start, next_k, next_i, outputs, count, fresh):
     """out[k, r] = sum over i < count of coefficient[start + k next_k + i next_i] * panel[i, r], k < outputs.
 
-    Added to what is there unless `fresh`. `out` and `panel` are panels of `rows` columns (a multiple of 4 vectors), `coefficient` a flat matrix.
+    Added to what is there unless `fresh`. `out` and `panel` are panels of `rows` columns (a multiple of 4
+    vectors), `coefficient` a flat matrix.
     """
     # A part of a tall panel at a time, which all outputs read from the first-level cache.
     for i in range(0, count, PART):
