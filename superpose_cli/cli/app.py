@@ -32,6 +32,8 @@ class OneLineErrors(TyperGroup):
             sys.exit(fail(str(error), 2))
         except SuperposeError as error:
             sys.exit(fail(str(error), 1))
+        except MemoryError as error:
+            sys.exit(fail(f"out of memory ({error}): use fewer cells or smaller models", 1))
         except KeyboardInterrupt:
             sys.exit(fail("interrupted", 130))
         sys.exit(code or 0)

@@ -63,6 +63,9 @@ def plot(
         raise RunError(f"no plot can show {loaded.path}: {why}")
     for reason in left_out:
         typer.echo(f"left out: {reason}", err=True)
+    figures = loaded.path / "figures"
+    if out is None and not figures.resolve().is_relative_to(loaded.path.resolve()):
+        raise RunError(f"{figures} leads out of the run's folder: remove that link or choose another --out")
     paths = draw(loaded, names, look, [name.strip() for name in formats.split(",")], out)
     if json_:
         print_json({"run": loaded.path, "figures": paths})

@@ -40,7 +40,8 @@ def shard_file(run: Path, table: str, shard: int) -> Path:
 def stored_shards(run: Path, table: str) -> set[int]:
     """The shards of one table that have a file; other files are not ours and are ignored."""
     folder = table_folder(run, table)
-    names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
+    # Reading a pipe would wait for its other end.
+    names = (path.name for path in folder.iterdir() if not path.is_fifo()) if folder.is_dir() else ()
     matches = (_SHARD_FILE.fullmatch(name) for name in names)
     return {int(match[1]) for match in matches if match}
 

@@ -1,6 +1,7 @@
 """`manifest.json`: what a run is, how far it got, and on what it was computed."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any, Literal, get_args, get_origin
 from superpose_cli.errors import RunError
 from superpose_cli.results.columns import SCHEMA_VERSION
 from superpose_cli.results.layout import MANIFEST
+
+MOST = 2**40
+"""Cells, restarts, instances and shards of any run, at most."""
 
 Status = Literal["running", "complete", "interrupted", "failed"]
 
@@ -108,9 +112,27 @@ def parse_manifest(text: str, path: Path) -> Manifest:
             f"this one reads up to {SCHEMA_VERSION}): upgrade superpose"
         )
     try:
-        return _build(Manifest, record)
+        manifest = _build(Manifest, record)
+        _check_sizes(manifest)
+        return manifest
     except TypeError as error:
         raise RunError(f"{path} is damaged ({error}): restore it, or run the sweep with --fresh") from None
+
+
+def _check_sizes(manifest: Manifest) -> None:
+    """TypeError unless the counts of a manifest agree: arrays are made in the sizes that they tell."""
+    for axis in manifest.axes:
+        width = len(axis.keys)
+        if not axis.values or len(axis.columns) != width or any(len(row) != width for row in axis.values):
+            raise TypeError(f"the axis of {', '.join(axis.keys)} has values of another number of keys")
+    n_cells = math.prod(len(axis.values) for axis in manifest.axes)
+    if manifest.axes and manifest.n_cells != n_cells:
+        raise TypeError(f"n_cells is {manifest.n_cells}, its axes have {n_cells}")
+    for name in ("n_cells", "restarts", "n_instances", "shards"):
+        if not 0 < getattr(manifest, name) <= MOST:
+            raise TypeError(f"{name} is {getattr(manifest, name)}")
+    if not 0 <= manifest.seconds < math.inf:
+        raise TypeError(f"seconds is {manifest.seconds}")
 
 
 def _build(kind: type[Any], record: Any, name: str = "it") -> Any:

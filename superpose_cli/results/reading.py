@@ -87,6 +87,8 @@ def _filter(cells: Cells | None) -> pc.Expression | None:
 
 
 def _footer(file: Path, table: str) -> pq.FileMetaData:
+    if file.is_fifo():  # opening it would wait for its other end
+        raise RunError(f"{file} is a pipe: delete it and run the same sweep again")
     try:
         footer = pq.read_metadata(file)
     except FileNotFoundError:
@@ -96,7 +98,12 @@ def _footer(file: Path, table: str) -> pq.FileMetaData:
     notes = footer.metadata or {}
     if notes.get(b"superpose_table") != table.encode():
         raise RunError(f"{file} is not superpose's {table} table: delete it and run the same sweep again")
-    if int(notes[b"superpose_schema"]) > SCHEMA_VERSION:
+    version = notes.get(b"superpose_schema", b"")
+    if not version.isdigit():
+        raise RunError(
+            f"{file} is damaged (its schema has no version): delete it and run the same sweep again"
+        )
+    if int(version) > SCHEMA_VERSION:
         raise RunError(f"{file} was written by a newer superpose: upgrade superpose")
     return footer
 

@@ -1,6 +1,7 @@
 """The manifest: round trips, and files that are none."""
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,19 @@ from tests.synthetic import synthetic_manifest
 
 TEXT = st.text(st.characters(codec="utf-8"))
 VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
-AXES = st.builds(
-    RunAxis,
-    keys=st.lists(TEXT).map(tuple),
-    columns=st.lists(TEXT).map(tuple),
-    values=st.lists(st.lists(VALUES | st.lists(VALUES).map(tuple)).map(tuple)).map(tuple),
+
+
+def tuples(of: Any, least: int, most: int) -> Any:
+    return st.lists(of, min_size=least, max_size=most).map(tuple)
+
+
+AXES = st.integers(1, 3).flatmap(
+    lambda width: st.builds(
+        RunAxis,
+        keys=tuples(TEXT, width, width),
+        columns=tuples(TEXT, width, width),
+        values=tuples(tuples(VALUES | st.lists(VALUES).map(tuple), width, width), 1, 5),
+    )
 )
 
 
@@ -31,7 +40,10 @@ AXES = st.builds(
     st.floats(0, 1e9),
 )
 def test_round_trip(axes: Any, overrides: Any, counts: dict[str, int], seconds: float) -> None:
-    manifest = synthetic_manifest(axes=axes, overrides=overrides, counts=counts, seconds=seconds)
+    n_cells = math.prod(len(axis.values) for axis in axes)
+    manifest = synthetic_manifest(
+        axes=axes, n_cells=n_cells, overrides=overrides, counts=counts, seconds=seconds
+    )
     assert parse_manifest(dump_manifest(manifest), Path("manifest.json")) == manifest
 
 
