@@ -103,6 +103,11 @@ class Run:
     def _best_rows(self) -> npt.NDArray[np.intp]:
         """(cells,) row numbers of the instances table."""
         frame = self.instances(["cell", "objective", "status"])
+        if not frame["cell"].between(0, self.n_cells - 1).all():
+            raise RunError(
+                f"{layout.table_folder(self.path, 'instances')} is damaged (it has cells that are not in the "
+                f"grid of {self.n_cells:,}): delete it and run the same sweep again"
+            )
         return best_restart(frame["objective"], frame["cell"], frame["status"] == "diverged")
 
     def _blocks(self, cells: Cells | None, best: bool) -> Iterator[tuple[Shape, WeightBlock]]:
