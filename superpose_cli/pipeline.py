@@ -71,7 +71,7 @@ def run_experiment(
                 engine=stored.engine,
                 failures=stored.counts.get("diverged", 0),
             )
-    check_sizes(grid, choice.engine, path)
+    check_sizes(grid, choice.engine, path, 0 if stored is None else stored_instances(path))
     manifest = _manifest(experiment, grid, choice)
     with (
         RunStore.create_or_open(path, dump_experiment(experiment), manifest) as store,
@@ -110,9 +110,9 @@ def plan_experiment(
         if stored.run_id != run_id(experiment):
             raise RunError(f"{path} holds run {stored.run_id} of another experiment: choose another --out")
         _check_continues(stored, choice, config, grid, path)
-    check_sizes(grid, engine, path)
-    memory = int(engine.free_memory() * config.engine.memory_fraction)
     n_stored = 0 if stored is None else stored_instances(path)
+    check_sizes(grid, engine, path, n_stored)
+    memory = int(engine.free_memory() * config.engine.memory_fraction)
     done = set() if stored is None else committed_shards(path) - incomplete_shards(path)
     mode = "none" if fresh else reuse
     source = Reuse.find(reuse_from or outputs, mode, grid, engine, besides=path, said=watch.said)

@@ -64,8 +64,8 @@ class Plan:
     warnings: tuple[str, ...]
 
 
-def check_sizes(grid: Grid, engine: Engine, path: Path) -> None:
-    """Raise ConfigError where one instance exceeds the free memory, or the tables the free disk."""
+def check_sizes(grid: Grid, engine: Engine, path: Path, n_stored: int) -> None:
+    """Raise ConfigError where one instance exceeds the free memory, or the tables to come the free disk."""
     memory = engine.free_memory()
     for family in grid.families():
         if (needed := engine.bytes_per_instance(family)) > memory:
@@ -76,9 +76,10 @@ def check_sizes(grid: Grid, engine: Engine, path: Path) -> None:
             )
     there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     disk = shutil.disk_usage(there).free
-    if (needed := grid.table_bytes()) > disk:
+    left = grid.n_instances - n_stored
+    if (needed := grid.table_bytes() * left / grid.n_instances) > disk:
         raise ConfigError(
-            f"the tables of {grid.n_instances:,} instances need about {in_bytes(needed)} on disk, "
+            f"the tables of {left:,} instances need about {in_bytes(needed)} on disk, "
             f"{in_bytes(disk)} are free at {there}: use fewer values on the axes, fewer restarts, "
             f"history.every=0 or another --out"
         )

@@ -15,6 +15,7 @@ from superpose_cli.errors import ConfigError, RunError
 from superpose_cli.experiment import sharding
 from superpose_cli.experiment.compose import load_experiment
 from superpose_cli.experiment.config import Config
+from superpose_cli.experiment.grid import Grid
 from superpose_cli.pipeline import load_run, plan_experiment, run_experiment
 from superpose_cli.toy_model.theory import linear_optimum, phase_2_in_1
 
@@ -274,6 +275,18 @@ def test_a_grid_too_large_for_the_disk_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"need about .* on disk, 1 kB are free"):
         run(tmp_path, *SMALL)
     assert not list(tmp_path.iterdir())
+
+
+def test_only_what_is_not_stored_yet_needs_room(tmp_path, small_shards, monkeypatch):
+    """A disk that the first half of a run has filled has room for the other half alone."""
+    overrides = (*SMALL, "data.feature_probability=0.1,0.5", "restarts=4")
+    needed = Grid(load_experiment(overrides)).table_bytes()
+    watch = PressesCtrlC(at=10**9)
+    watch.committed = lambda instances: os.kill(os.getpid(), signal.SIGINT)
+    assert run(tmp_path, *overrides, watch=watch).n_stored == 4
+    free = round(0.6 * needed)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": free})())
+    assert run(tmp_path, *overrides).status == "complete"
 
 
 def test_an_instance_too_large_for_memory_is_refused(tmp_path, monkeypatch):
