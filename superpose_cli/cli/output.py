@@ -31,6 +31,8 @@ def continuing(path: Path) -> str:
 
 def finish(result: "RunResult", *, json_: bool, quiet: bool) -> None:
     """Report where a run is; exit with 130 and the command that continues it if it was interrupted."""
+    from superpose_cli.results.checkpoint_files import saved_checkpoints
+
     interrupted = result.status == "interrupted"
     resume = continuing(result.path)
     if not quiet:
@@ -40,6 +42,8 @@ def finish(result: "RunResult", *, json_: bool, quiet: bool) -> None:
             typer.echo(f"{result.failures:,} instances diverged; `superpose show` lists them", err=True)
     if interrupted:
         kept = f"{result.n_stored:,} of {result.n_instances:,} instances are stored"
+        if begun := sum(saved.trained for saved in saved_checkpoints(result.path)):
+            kept += f", and {begun:,.1f} more in a checkpoint"
         typer.echo(f"interrupted; {kept}. To continue: {resume}", err=True)
     if json_:
         print_json(_record(result) | ({"resume": resume} if interrupted else {}))
