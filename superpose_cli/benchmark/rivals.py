@@ -15,6 +15,7 @@ from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.config import EngineConfig
 from superpose_cli.experiment.fields import did_you_mean
 from superpose_cli.experiment.instances import InstanceBatch
+from superpose_cli.experiment.sharding import MAX_INSTANCES
 
 NOTEBOOK = "notebook"
 JAX = "jax"
@@ -42,14 +43,14 @@ class Rival:
 
 
 class EngineTrainer:
-    """An engine at work as in a run: in packs that suit it, one after the other.
+    """An engine at work as in a run: in packs that suit it and fit a shard, one after the other.
 
     Every `advance` repeats the same first steps, so that its samples time the same work.
     """
 
     def __init__(self, engine: Engine, batch: InstanceBatch) -> None:
         memory = int(engine.free_memory() * EngineConfig().memory_fraction)
-        count = -(-len(batch) // engine.pack_instances(batch.family, memory))
+        count = -(-len(batch) // min(engine.pack_instances(batch.family, memory), MAX_INSTANCES))
         parts = np.array_split(np.arange(len(batch)), count)
         packs = [batch.take(slice(part[0], part[-1] + 1)) for part in parts]
         self._engine = engine
