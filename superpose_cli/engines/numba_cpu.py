@@ -16,8 +16,8 @@ from superpose_cli.engines.lanes import LANES
 from superpose_cli.engines.memory import free_memory
 from superpose_cli.engines.narrow_tiles import MOST_HIDDEN
 from superpose_cli.engines.numba_evaluation import Sums, measure
+from superpose_cli.engines.numba_expected import train_population
 from superpose_cli.engines.numba_kernels import Rows, Spec, Weights
-from superpose_cli.engines.numba_population import train_population
 from superpose_cli.engines.numba_training import Training, fill_steps, train
 from superpose_cli.engines.numba_updates import OPTIMIZERS, SCHEDULES
 from superpose_cli.engines.population import expectation, population_refuses
@@ -109,7 +109,7 @@ class NumbaEngine:
             failed=failed,
         )
         if exact:
-            on_threads(train_population, len(batch), *expectation(batch), training)
+            on_threads(train_population, len(batch), *expectation(batch), training, block=LANES)
         else:
             spec = _spec(family, n_rows, table_rows=family.n_rows, in_order=not family.n_batch)
             rows = _rows(batch, Stream.data, Stream.sets, batch.generator_key, _fixed_tables(batch))

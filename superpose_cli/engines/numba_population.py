@@ -5,6 +5,8 @@ signs, z_i is linear in the magnitudes v, each uniform on (0, high] (or constant
 along one plane. With one or two features on the integral is taken exactly, piece by piece; with more it is so
 along the two that z_i changes most with, and the others go through Gauss-Legendre nodes.
 
+Instances go through in blocks of LANES, side by side; see `numba_integrals`.
+
 For each output the kernels return averages over the box of delta = z - t where z > 0 (all of the box for an
 identity output), of delta v_a, and of (z - t)^2 - t^2 there: half the gradient, and the loss less E t^2.
 """
@@ -13,11 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from superpose_cli.engines.compiling import compiled, piece
-from superpose_cli.engines.numba_integrals import pair, single
-from superpose_cli.engines.numba_kernels import Weights, new_slopes, of_instance
-from superpose_cli.engines.numba_training import debiased_of, hyper_of, new_debiased
-from superpose_cli.engines.numba_updates import coefficients_of, is_finite_at, place, update_at
+from superpose_cli.engines.compiling import piece
+from superpose_cli.engines.lanes import LANES, address
+from superpose_cli.engines.numba_integrals import add_pair, add_single, pair
 
 
 class Population(NamedTuple):
@@ -48,21 +48,26 @@ class Population(NamedTuple):
     node_weights: np.ndarray
 
 
-class Expected(NamedTuple):
-    """Expectations of one instance and the room that computing them takes, float64."""
+class Block(NamedTuple):
+    """Expectations of LANES instances at once, and the room that computing them takes: float64, of shape
+    (..., LANES) where an instance has its own."""
 
     G: np.ndarray
-    """(n, n)."""
+    """(n n, LANES)."""
     shift: np.ndarray
-    """(n,)."""
+    """(n, LANES): z where nothing is on."""
     slope: np.ndarray
-    """(n, n): E delta_i x_j."""
+    """(n n, LANES): E delta_i x_j."""
     shift_slope: np.ndarray
-    """(n,): E delta_i."""
+    """(n, LANES): E delta_i."""
     gain: np.ndarray
-    """(n,): E [(y_i - t_i)^2 - t_i^2]."""
+    """(n, LANES): E [(y_i - t_i)^2 - t_i^2]."""
+    probability: np.ndarray
+    """(P, LANES)."""
+    largest: np.ndarray
+    """(3, LANES): values of features: 0, `high` and -`high`."""
     g: np.ndarray
-    """(most,): of z in each magnitude that is on."""
+    """(most,): of one instance, of z in each magnitude that is on."""
     t: np.ndarray
     """(most,): of the target likewise."""
     part: np.ndarray
@@ -72,13 +77,31 @@ class Expected(NamedTuple):
 
 
 @piece()
-def new_expected(population):
-    """Room for one instance."""
+def lanes_of(size):
+    """float64 room for so many numbers of each instance of a block."""
+    return np.empty((size, LANES))
+
+
+@piece()
+def new_block(population):
+    """Room for a block of instances."""
     n, most = population.n, population.active.shape[1]
-    return Expected(
-        np.empty((n, n)), np.empty(n), np.empty((n, n)), np.empty(n), np.empty(n),
+    return Block(
+        lanes_of(n * n), lanes_of(n), lanes_of(n * n), lanes_of(n), lanes_of(n),
+        lanes_of(len(population.n_active)), lanes_of(3),
         np.empty(most), np.empty(most), np.empty(most), np.empty(most, np.int64),
     )  # fmt: skip
+
+
+@piece(_nrt=False)
+def open_block(s, begin, end, population):
+    """Take the laws of instances begin, begin + 1, ...; lanes from `end` on repeat the last instance."""
+    for lane in range(LANES):
+        i = min(begin + lane, end - 1)
+        s.largest[0, lane], s.largest[1, lane] = 0.0, population.high[i]
+        s.largest[2, lane] = -population.high[i]
+        for number in range(len(s.probability)):
+            s.probability[number, lane] = population.probability[population.law[i], number]
 
 
 @piece(_nrt=False)
@@ -162,180 +185,134 @@ def product_rule(s, count, first, last, z0, population):
     return delta, gain
 
 
-@piece(_nrt=False, forceinline=True)
-def expect(i, w, population, s):
-    """Fill the expectations of instance i, whose parameters `w` are flat float64."""
+@piece(_nrt=False)
+def expect(w, population, s):
+    """Fill the expectations of a block, whose parameters `w` are (size, LANES)."""
     n, m = population.n, population.m
     W_dec = w.W_dec if len(w.W_dec) else w.W
     for a in range(n):
-        s.shift[a] = w.b[a] if len(w.b) else 0.0
+        for lane in range(LANES):
+            s.shift[a, lane] = w.b[a, lane] if len(w.b) else 0.0
+            s.shift_slope[a, lane] = s.gain[a, lane] = 0.0
         for k in range(len(w.b_hidden)):
-            s.shift[a] += W_dec[a * m + k] * w.b_hidden[k]
+            for lane in range(LANES):
+                s.shift[a, lane] += W_dec[a * m + k, lane] * w.b_hidden[k, lane]
         for j in range(n):
-            s.G[a, j] = s.slope[a, j] = 0.0
+            for lane in range(LANES):
+                s.G[a * n + j, lane] = s.slope[a * n + j, lane] = 0.0
             for k in range(m):
-                s.G[a, j] += W_dec[a * m + k] * w.W[j * m + k]
-        s.shift_slope[a] = s.gain[a] = 0.0
+                for lane in range(LANES):
+                    s.G[a * n + j, lane] += W_dec[a * m + k, lane] * w.W[j * m + k, lane]
     for number in range(len(population.n_active)):
-        probability = population.probability[population.law[i], number]
-        if probability > 0:
-            add_pattern(s, number, probability, population.high[i], population)
-
-
-@piece(_nrt=False, forceinline=True)
-def add_pattern(s, number, probability, high, population):
-    """Add one pattern's part to the expectations."""
-    # Elements, never views: a view of an array that threads share counts its references in a shared line.
-    count, active, sign = population.n_active[number], population.active, population.sign
-    relu, curved = population.relu, not population.constant
-    if count == 0:
-        for i in range(population.n):
-            z = s.shift[i]
-            if not (relu and z <= 0):
-                s.shift_slope[i] += probability * z
-                s.gain[i] += probability * z * z
-    elif count == 1 and curved:
-        j, unit = active[number, 0], high * sign[number, 0]
-        for i in range(population.n):
-            t = 0.0 if j != i else (high if population.absolute else unit)
-            delta, part, gain = single(s.shift[i], s.G[i, j] * unit, t, relu)
-            s.shift_slope[i] += probability * delta
-            s.gain[i] += probability * gain
-            s.slope[i, j] += probability * unit * part
-    elif count == 2 and curved:
-        j, unit = active[number, 0], high * sign[number, 0]
-        k, other = active[number, 1], high * sign[number, 1]
-        for i in range(population.n):
-            t = 0.0 if j != i else (high if population.absolute else unit)
-            u = 0.0 if k != i else (high if population.absolute else other)
-            delta, part, rest, gain = pair(s.shift[i], s.G[i, j] * unit, s.G[i, k] * other, 0.0, t, u, relu)
-            s.shift_slope[i] += probability * delta
-            s.gain[i] += probability * gain
-            s.slope[i, j] += probability * unit * part
-            s.slope[i, k] += probability * other * rest
-    else:
-        add_box(s, number, probability, high, population)
+        possible = False
+        for lane in range(LANES):
+            possible |= s.probability[number, lane] > 0
+        if possible:
+            add_pattern(s, number, population)
 
 
 @piece(_nrt=False)
-def add_box(s, number, probability, high, population):
-    """`add_pattern` for any number of features on."""
-    count, active, sign = population.n_active[number], population.active, population.sign
+def add_pattern(s, number, population):
+    """Add one pattern's part to the expectations."""
+    # Elements, never views: a view of an array that threads share counts its references in a shared line.
+    count, n = population.n_active[number], population.n
+    if count == 0:
+        add_nothing(s, number, population)
+    elif count > 2 or population.constant:
+        for lane in range(LANES):
+            if s.probability[number, lane] > 0:
+                add_box(s, number, lane, population)
+    else:
+        row = 8 * LANES
+        G, shift, slope = address(s.G), address(s.shift), address(s.slope)
+        shift_slope, gain, largest = address(s.shift_slope), address(s.gain), address(s.largest)
+        probability = address(s.probability) + number * row
+        j, k = population.active[number, 0], population.active[number, count - 1]
+        unit = largest + value_of(population.sign[number, 0]) * row
+        other = largest + value_of(population.sign[number, count - 1]) * row
+        for i in range(n):
+            t = largest + (0 if j != i else (row if population.absolute else unit - largest))
+            u = largest + (0 if k != i else (row if population.absolute else other - largest))
+            at, at_j, at_k = i * row, (i * n + j) * row, (i * n + k) * row
+            if count == 1:
+                add_single(
+                    shift + at, G + at_j, unit, t, probability, population.relu,
+                    shift_slope + at, slope + at_j, gain + at,
+                )  # fmt: skip
+            else:
+                add_pair(
+                    shift + at, G + at_j, G + at_k, unit, other, t, u, probability, population.relu,
+                    shift_slope + at, slope + at_j, slope + at_k, gain + at,
+                )  # fmt: skip
+
+
+@piece(_nrt=False, forceinline=True)
+def value_of(sign):
+    """The row of `Block.largest` with a feature's largest value."""
+    return 1 if sign > 0 else 2
+
+
+@piece(_nrt=False)
+def add_nothing(s, number, population):
+    """`add_pattern` where nothing is on."""
     for i in range(population.n):
+        for lane in range(LANES):
+            z = s.shift[i, lane]
+            z = 0.0 if population.relu and z <= 0 else z
+            s.shift_slope[i, lane] += s.probability[number, lane] * z
+            s.gain[i, lane] += s.probability[number, lane] * z * z
+
+
+@piece(_nrt=False)
+def add_box(s, number, lane, population):
+    """`add_pattern` of one instance for any number of features on."""
+    n, count, active, sign = population.n, population.n_active[number], population.active, population.sign
+    probability, high = s.probability[number, lane], s.largest[1, lane]
+    for i in range(n):
         for a in range(count):
             j, unit = active[number, a], high * sign[number, a]
-            s.g[a] = s.G[i, j] * unit
+            s.g[a] = s.G[i * n + j, lane] * unit
             s.t[a] = 0.0 if j != i else (high if population.absolute else unit)
-        delta, gain = box(s, count, s.shift[i], population)
-        s.shift_slope[i] += probability * delta
-        s.gain[i] += probability * gain
+        delta, gain = box(s, count, s.shift[i, lane], population)
+        s.shift_slope[i, lane] += probability * delta
+        s.gain[i, lane] += probability * gain
         for a in range(count):
-            s.slope[i, active[number, a]] += probability * high * sign[number, a] * s.part[a]
+            s.slope[i * n + active[number, a], lane] += probability * high * sign[number, a] * s.part[a]
 
 
-@piece(_nrt=False, forceinline=True)
+@piece(_nrt=False)
 def to_parameters(s, w, scale, population, slopes):
-    """The objective's gradient in the parameters; scale (n,): 2 I_i, over n where the loss is a mean."""
+    """The objective's gradient in a block's parameters; scale (n, LANES): 2 I_i, over n where the loss is a
+    mean."""
     n, m = population.n, population.m
-    for k in range(len(slopes.b_hidden)):
-        slopes.b_hidden[k] = 0.0
-    for j in range(len(slopes.W)):
-        slopes.W[j] = 0.0
+    clear_lanes(slopes.b_hidden)
+    clear_lanes(slopes.W)
+    clear_lanes(slopes.W_dec)
     untied = len(w.W_dec) > 0
     W_dec = w.W_dec if untied else w.W
+    of_decoder = slopes.W_dec if untied else slopes.W
     for i in range(n):
-        own = scale[i] * s.shift_slope[i]
+        for lane in range(LANES):
+            s.shift_slope[i, lane] *= scale[i, lane]
         if len(w.b):
-            slopes.b[i] = own
-        for k in range(m):
-            total, decoder = 0.0, W_dec[i * m + k]
-            if len(w.b_hidden):
-                slopes.b_hidden[k] += own * decoder
-                total = own * w.b_hidden[k]
-            for j in range(n):
-                slope = scale[i] * s.slope[i, j]
-                total += slope * w.W[j * m + k]
-                slopes.W[j * m + k] += slope * decoder
-            if untied:
-                slopes.W_dec[i * m + k] = total
-            else:
-                slopes.W[i * m + k] += total
+            for lane in range(LANES):
+                slopes.b[i, lane] = s.shift_slope[i, lane]
+        for k in range(len(w.b_hidden)):
+            for lane in range(LANES):
+                own = s.shift_slope[i, lane]
+                slopes.b_hidden[k, lane] += own * W_dec[i * m + k, lane]
+                of_decoder[i * m + k, lane] += own * w.b_hidden[k, lane]
+        for j in range(n):
+            for k in range(m):
+                for lane in range(LANES):
+                    slope = scale[i, lane] * s.slope[i * n + j, lane]
+                    of_decoder[i * m + k, lane] += slope * w.W[j * m + k, lane]
+                    slopes.W[j * m + k, lane] += slope * W_dec[i * m + k, lane]
 
 
-@piece(_nrt=False, forceinline=True)
-def copy(target, source):
-    """Copy one parameter, converting its type."""
-    for j in range(len(source)):
-        target[j] = source[j]
-
-
-@piece(_nrt=False, forceinline=True)
-def copy_all(target, source):
-    """Copy the parameters of one instance, or their gradient, converting their type."""
-    copy(target.W, source.W)
-    copy(target.W_dec, source.W_dec)
-    copy(target.b, source.b)
-    copy(target.b_hidden, source.b_hidden)
-
-
-@piece()
-def doubles_like(weights):
-    """float64 room for the parameters of one instance."""
-    return Weights(
-        np.empty(weights.W.shape[1]),
-        np.empty(weights.W_dec.shape[1]),
-        np.empty(weights.b.shape[1]),
-        np.empty(weights.b_hidden.shape[1]),
-    )
-
-
-@piece(inline="always")
-def train_one(i, population, scale, t, s, slopes, exact, exact_slopes, debiased, betas):
-    """All updates of instance i by the expected gradient, on the scratch of a thread."""
-    w, first, second = of_instance(t.weights, i), of_instance(t.first, i), of_instance(t.second, i)
-    W = place(w.W, slopes.W, first.W, second.W)
-    W_dec = place(w.W_dec, slopes.W_dec, first.W_dec, second.W_dec)
-    b = place(w.b, slopes.b, first.b, second.b)
-    b_hidden = place(w.b_hidden, slopes.b_hidden, first.b_hidden, second.b_hidden)
-    hyper, factors, start, failed = hyper_of(t, i), t.factors, t.start, t.failed[i]
-    table = debiased_of(t, hyper, debiased, betas)
-    for at in range(len(factors)):
-        expected_slopes(i, population, scale, s, w, slopes, exact, exact_slopes)
-        c = coefficients_of(hyper, factors[at], (table[at, 0], table[at, 1]))
-        update_at(W, c, hyper.optimizer)
-        update_at(W_dec, c, hyper.optimizer)
-        update_at(b, c, hyper.optimizer)
-        update_at(b_hidden, c, hyper.optimizer)
-        if failed < 0 and not is_finite_at(W.weight, W.size):
-            failed = start + at
-    t.failed[i] = failed
-
-
-@piece(_nrt=False, forceinline=True)
-def expected_slopes(i, population, scale, s, w, slopes, exact, exact_slopes):
-    """The expected gradient of instance i, computed in float64."""
-    copy_all(exact, w)
-    expect(i, exact, population, s)
-    to_parameters(s, exact, scale, population, exact_slopes)
-    copy_all(slopes, exact_slopes)
-
-
-@compiled(nogil=True)
-def train_population(begin, end, population, scale, t):
-    """All updates of instances begin .. end - 1 by the expected gradient, in place; `t`: Training."""
-    s, slopes = new_expected(population), new_slopes(t.weights)
-    exact, exact_slopes = doubles_like(t.weights), doubles_like(t.weights)
-    debiased, betas = new_debiased(t)
-    for i in range(begin, end):
-        train_one(i, population, scale[i], t, s, slopes, exact, exact_slopes, debiased, betas)
-
-
-@compiled(nogil=True)
-def measure_population(begin, end, population, scale, weights, gain, gradient):
-    """The gain (I, n) and the objective's gradient of instances begin .. end - 1; all in float64."""
-    s = new_expected(population)
-    for i in range(begin, end):
-        w = of_instance(weights, i)
-        expect(i, w, population, s)
-        to_parameters(s, w, scale[i], population, of_instance(gradient, i))
-        gain[i] = s.gain
+@piece(_nrt=False)
+def clear_lanes(values):
+    """Set the numbers of a block to 0."""
+    for row in range(len(values)):
+        for lane in range(LANES):
+            values[row, lane] = 0.0

@@ -20,6 +20,8 @@ ADAM, ADAMW, SGD = range(3)
 OPTIMIZERS = {"adam": ADAM, "adamw": ADAMW, "sgd": SGD}
 CONSTANT, LINEAR, COSINE = range(3)
 SCHEDULES = {"constant": CONSTANT, "linear": LINEAR, "cosine": COSINE}
+COEFFICIENTS = 9
+"""Numbers that an update takes of an instance, at most."""
 _INT = ir.IntType(64)
 
 
@@ -47,8 +49,8 @@ class Place(NamedTuple):
 
 @piece()
 def place(weight, slope, first, second):
-    """The place of a parameter in flat arrays."""
-    return Place(address(weight), address(slope), address(first), address(second), len(weight))
+    """The place of a parameter in contiguous arrays."""
+    return Place(address(weight), address(slope), address(first), address(second), weight.size)
 
 
 @piece()
@@ -100,6 +102,29 @@ def update_at(p, c, optimizer):
         )  # fmt: skip
 
 
+@piece(_nrt=False)
+def set_lane(numbers, lane, c, optimizer):
+    """What `update_lanes` needs of one instance, as column `lane` of float32 (COEFFICIENTS, LANES)."""
+    if optimizer == SGD:
+        numbers[0, lane], numbers[1, lane], numbers[2, lane] = c.momentum, c.decay, c.rate
+        return
+    numbers[0, lane] = c.decay if optimizer == ADAMW else np.float32(1)
+    numbers[1, lane] = np.float32(0) if optimizer == ADAMW else c.decay
+    numbers[2, lane], numbers[3, lane] = c.beta1, c.rest1
+    numbers[4, lane], numbers[5, lane] = c.beta2, c.rest2
+    numbers[6, lane], numbers[7, lane], numbers[8, lane] = c.step_size, c.correction, c.eps
+
+
+@piece(_nrt=False)
+def update_lanes(p, numbers, optimizer):
+    """`update_at` of a block of LANES instances: the place of float32 (size, LANES)."""
+    rows = p.size // LANES
+    if optimizer == SGD:
+        _sgd_lanes(p.weight, p.slope, p.first, rows, address(numbers))
+    else:
+        _adam_lanes(p.weight, p.slope, p.first, p.second, rows, address(numbers))
+
+
 def _elementwise(arrays: int, scalars: int, formula: Callable[..., dict[int, ir.Value]]) -> Any:
     """A function of `arrays` addresses, a count and float32 scalars that replaces numbers of some arrays.
 
@@ -129,6 +154,23 @@ def _elementwise(arrays: int, scalars: int, formula: Callable[..., dict[int, ir.
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * (arrays + 1), *[types.float32] * scalars), emit
+
+
+def _lanewise(arrays: int, scalars: int, formula: Callable[..., dict[int, ir.Value]]) -> Any:
+    """`_elementwise` where each lane is an instance with scalars of its own: vectors from an address on."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> ir.Value:
+        bases = [data(context, builder, sig.args[number], args[number]) for number in range(arrays)]
+        count, held = args[arrays], data(context, builder, types.intp, args[arrays + 1])
+        vectors = [load(builder, held, _INT(number * LANES)) for number in range(scalars)]
+        with cgutils.for_range(builder, count) as loop:
+            index = builder.mul(loop.index, _INT(LANES))
+            numbers = [load(builder, base, index) for base in bases]
+            for position, number in formula(builder, *numbers, *vectors).items():
+                store(builder, number, bases[position], index)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * (arrays + 2)), emit
 
 
 def _adam_formula(
@@ -189,6 +231,16 @@ def _adam(
 @intrinsic
 def _sgd(typing: Any, weight, slope, first, count, momentum, decay, rate):
     return _elementwise(3, 3, _sgd_formula)
+
+
+@intrinsic
+def _adam_lanes(typing: Any, weight, slope, first, second, count, coefficients):
+    return _lanewise(4, 9, _adam_formula)
+
+
+@intrinsic
+def _sgd_lanes(typing: Any, weight, slope, first, count, coefficients):
+    return _lanewise(3, 3, _sgd_formula)
 
 
 @intrinsic

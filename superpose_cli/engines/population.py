@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from superpose_cli.engines.base import Evaluation, State, take
+from superpose_cli.engines.lanes import LANES
+from superpose_cli.engines.numba_expected import measure_population
 from superpose_cli.engines.numba_kernels import Weights
-from superpose_cli.engines.numba_population import Population, measure_population
+from superpose_cli.engines.numba_population import Population
 from superpose_cli.engines.threads import on_threads
 from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.config import Activation, DataKind, Reduction, Target, ValueKind
@@ -296,7 +298,9 @@ def _measured(
     )
     gradient = Weights(*(np.zeros_like(value) for value in weights))
     gain = np.empty((count, batch.family.n_features))
-    on_threads(measure_population, count, population, _slope_scale(batch), weights, gain, gradient)
+    on_threads(
+        measure_population, count, population, _slope_scale(batch), weights, gain, gradient, block=LANES
+    )
     return gain, np.concatenate(gradient, axis=1), left_out
 
 

@@ -16,11 +16,15 @@ RANGES = 16
 """Ranges of instances that each thread gets, one after the other, so that all end together."""
 
 
-def on_threads(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
-    """Call `kernel(begin, end, *arguments)` on ranges that cover 0 .. count - 1; no bit depends on them."""
-    threads = min(numba.get_num_threads(), count)
-    ranges = min(count, 1 if threads == 1 else RANGES * threads)
-    edges = np.linspace(0, count, ranges + 1).astype(int).tolist()
+def on_threads(kernel: Callable[..., None], count: int, *arguments: Any, block: int = 1) -> None:
+    """Call `kernel(begin, end, *arguments)` on ranges that cover 0 .. count - 1; no bit depends on them.
+
+    A kernel that takes instances in blocks gets whole ones.
+    """
+    blocks = -(-count // block)
+    threads = min(numba.get_num_threads(), blocks)
+    ranges = min(blocks, 1 if threads == 1 else RANGES * threads)
+    edges = np.minimum(block * np.linspace(0, blocks, ranges + 1).astype(int), count).tolist()
     with ThreadPoolExecutor(threads) as pool:
         for done in [pool.submit(kernel, *span, *arguments) for span in pairwise(edges)]:
             done.result()
