@@ -103,15 +103,7 @@ def draw(data: DoubleDescent, style: Style, title: str) -> Figure:
         mean = _mean(values)
         left.plot(data.x.positions, mean, "o-", color=colour, ms=2.4 * style.line, label=label, zorder=3)
         if data.n_seeds > 1:
-            with np.errstate(all="ignore"):
-                left.fill_between(
-                    data.x.positions,
-                    np.nanmin(values, 1),
-                    np.nanmax(values, 1),
-                    color=colour,
-                    alpha=0.15,
-                    lw=0,
-                )
+            left.fill_between(data.x.positions, *_extent(values), color=colour, alpha=0.15, lw=0)
     for values, colour in zip(data.train, line_colours(len(data.labels), style), strict=True):
         right.plot(data.x.positions, _mean(values), "o-", color=colour, ms=2.4 * style.line)
     left.axhline(1, color=style.muted, lw=0.6 * style.line, ls=(0, (4, 3)), zorder=1)
@@ -123,7 +115,8 @@ def draw(data: DoubleDescent, style: Style, title: str) -> Figure:
         set_horizontal(ax, data.x)
     right.set_ylim(0, None)
     if len(data.labels) > 1:
-        right.legend(*left.get_legend_handles_labels(), loc="lower right")
+        handles, labels = left.get_legend_handles_labels()
+        upper.legend(handles, labels, loc="outside upper left", ncols=4)
     write_note(figure, data.note, style)
     return figure
 
@@ -141,6 +134,14 @@ def _planes(data: DoubleDescent, axes: list[Axes], style: Style) -> None:
                 ax.plot(*W[mask].T, "o", ms=1.5 * style.line, mew=0, color=colour, alpha=0.7, zorder=3,
                         rasterized=True)  # fmt: skip
         ax.set_title(text, fontsize=style.small, pad=2)
+
+
+def _extent(values: F64) -> tuple[F64, F64]:
+    """(T,) and (T,): the least and the largest of the seeds that are stored; NaN where none is."""
+    there = np.isfinite(values)
+    low, high = np.where(there, values, np.inf).min(axis=1), np.where(there, values, -np.inf).max(axis=1)
+    none = ~there.any(axis=1)
+    return np.where(none, np.nan, low), np.where(none, np.nan, high)
 
 
 def _mean(values: F64) -> F64:

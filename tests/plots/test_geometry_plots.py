@@ -182,6 +182,16 @@ def test_double_descent_averages_data_sets(tmp_path) -> None:
     assert "averaged over 2 data sets" in text
     assert "the test loss is worst, 2, at T = 50, and 0.5 at T = 500." in text
     assert len([ax for ax in plotted.figure.axes if ax.get_title().startswith("T = ")]) == 3
+    partial = load_run(
+        write_run(
+            tmp_path / "partial", np.tile(polygon(5), (8, 1, 1)), instances_per_shard=2,
+            axes={"train.weight_decay": [0.01, 1.0], "data.n_rows": [5, 50], "seed": [0, 1]},
+            columns={"data_kind": "finite", "unit_norm": True},
+        )
+    )  # fmt: skip
+    for table in ("features", "history", "instances"):
+        (partial.path / f"{table}.parquet" / "shard-000003.parquet").unlink()
+    assert_fits(PLOTS["double_descent"], load_run(partial.path), STYLE)
     with pytest.raises(RunError, match=r"no axis data\.n_rows"):
         PLOTS["double_descent"](load_run(write_run(tmp_path / "other", np.ones((1, 4, 2)))), STYLE)
 
