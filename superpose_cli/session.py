@@ -12,7 +12,7 @@ from typing import Literal
 from superpose_cli.engines.base import Engine
 from superpose_cli.engines.training import Trained, train_shard
 from superpose_cli.engines.watch import Interrupted, Progress, Watch, stopping
-from superpose_cli.errors import SuperposeError
+from superpose_cli.errors import RunError, SuperposeError
 from superpose_cli.experiment.config import Config
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.instances import InstanceBatch
@@ -127,7 +127,11 @@ class Session:
                 self._note("running")
                 self.watch.committed(sum(self.counts.values()))
                 self._check_failures()
-        assert sum(self.counts.values()) == self.grid.n_instances, "every instance is in one shard"
+        if (stored := sum(self.counts.values())) != self.grid.n_instances:
+            raise RunError(
+                f"{self.store.path} is damaged (its shards hold {stored:,} of {self.grid.n_instances:,} "
+                f"instances): train again with --fresh"
+            )
         return "complete"
 
     def _train(
