@@ -13,6 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = (
     "errors",
+    "plain_yaml",
     "toy_model",
     "experiment",
     "engines",
@@ -20,6 +21,7 @@ ORDER = (
     "results",
     "plots",
     "planning",
+    "launchers",
     "session",
     "pipeline",
     "cli",
@@ -37,7 +39,9 @@ OUTSIDE = {
     "numba": ("engines/",),
     "omegaconf": ("experiment/_hydra.py",),
     "pyarrow": ("results/",),
+    "ray": ("launchers/ray.py",),
     "rich": ("cli/",),
+    "submitit": ("launchers/slurm.py",),
     "torch": ("benchmark/", "engines/", "pipeline.py"),
     "typer": ("cli/",),
 }

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from superpose_cli.errors import RunError, SuperposeError
-from superpose_cli.experiment.plain_yaml import check_plain
+from superpose_cli.plain_yaml import check_plain
 from superpose_cli.results.columns import TABLES
 
 CONFIG = "config.yaml"
@@ -55,6 +55,11 @@ def incomplete_shards(run: Path) -> set[int]:
     """Shards with some but not all of their files: never committed, or damaged since."""
     sets = [stored_shards(run, table) for table in TABLES]
     return set.union(*sets) - set.intersection(*sets)
+
+
+def is_committed(run: Path, shard: int) -> bool:
+    """Whether a shard is stored with all three files."""
+    return all(shard_file(run, table, shard).exists() for table in TABLES)
 
 
 def stored_instances(run: Path) -> int:
