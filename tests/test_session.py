@@ -216,6 +216,7 @@ def test_ctrl_c_in_a_terminal(tmp_path, whole):
     assert_whole(tmp_path / "run", expected)
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_stops_at_once(tmp_path, whole):
     expected, seconds = whole(2000)
     terminal = Terminal(f"sweep --out {tmp_path / 'run'} {GRID}2000")
