@@ -22,8 +22,8 @@ from superpose_cli.errors import ConfigError
 from superpose_cli.experiment import sweeps
 from superpose_cli.experiment.config_dir import search_path
 from superpose_cli.experiment.fields import CHOICES, FIELDS, did_you_mean, shown
-from superpose_cli.plain_yaml import check_plain
 from superpose_cli.experiment.sweeps import Sweep
+from superpose_cli.plain_yaml import check_plain
 
 _CONFIG_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, RecursionError)
 _REFERENCE = re.compile(r"\$\{([^${}]*)\}")
