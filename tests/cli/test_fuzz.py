@@ -116,7 +116,7 @@ def test_very_many_overrides(typed, command):
 
 
 @pytest.mark.slow
-@given_examples(1500)
+@given_examples(600)
 @given(CONFIGS)
 def test_very_many_config_files(config):
     files(config)

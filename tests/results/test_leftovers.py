@@ -76,6 +76,14 @@ def test_what_became_a_result_since_stays(run: Path) -> None:
     assert (run / "features.parquet" / "shard-000007.parquet").exists()
 
 
+def test_only_what_was_shown_goes(run: Path) -> None:
+    litter(run)
+    shown = find_leftovers(run)[:1]
+    remove_leftovers(shown)
+    assert not shown[0].path.exists()
+    assert len(find_leftovers(run)) == 3
+
+
 def test_a_run_that_stored_nothing_goes_whole(run: Path, tmp_path: Path) -> None:
     for table in ("instances", "features", "history"):
         shutil.rmtree(run / f"{table}.parquet")
