@@ -1,13 +1,15 @@
 """The whole flow on one screen: experiment -> grid -> shards -> engine -> metrics -> stored run."""
 
 import platform
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from superpose_cli import __version__
-from superpose_cli.engines import Choice, choose_engine
+from superpose_cli.engines import choose_engine
+from superpose_cli.engines.base import Engine
 from superpose_cli.engines.compiling import compilation_told
 from superpose_cli.engines.population import check_population
 from superpose_cli.engines.watch import SILENT, Watch
@@ -17,7 +19,18 @@ from superpose_cli.experiment.compose import dump_experiment
 from superpose_cli.experiment.config import Config, EvaluationMethod, Objective
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.keys import run_id
-from superpose_cli.planning import Plan, check_sizes, estimate_seconds, pack_bytes, warnings_of
+from superpose_cli.launchers import remote_launcher
+from superpose_cli.launchers.base import Chosen, Job, Launcher, Remote
+from superpose_cli.launchers.local import LocalLauncher
+from superpose_cli.launchers.worker import Worker
+from superpose_cli.planning import (
+    Plan,
+    check_disk,
+    check_memory,
+    estimate_seconds,
+    pack_bytes,
+    warnings_of,
+)
 from superpose_cli.plots.names import check_name
 from superpose_cli.results.layout import CONFIG, committed_shards, incomplete_shards, stored_instances
 from superpose_cli.results.manifest import Manifest, RunAxis, now, read_manifest
@@ -55,38 +68,63 @@ def run_experiment(
     what cannot be run, RunError for a folder that cannot be used.
     """
     experiment = as_experiment(experiment)
-    grid, config, path, choice = _prepare(experiment, out, outputs, fresh)
+    grid, config, path = _prepare(experiment, out, outputs, fresh)
     stored = _stored(path)
-    if stored is not None and stored.run_id == run_id(experiment):  # else the store says what differs
-        _check_continues(stored, choice, config, grid, path)
-        if _is_whole(stored, path, grid):
-            return RunResult(
-                path=path,
-                status="already done",
-                n_instances=grid.n_instances,
-                n_stored=grid.n_instances,
-                n_reused=0,
-                n_trained=0,
-                seconds=stored.seconds,
-                engine=stored.engine,
-                failures=stored.counts.get("diverged", 0),
+    ours = stored if stored is not None and stored.run_id == run_id(experiment) else None
+    if ours is not None and config.engine.name == "auto" and _is_whole(ours, path, grid):
+        _check_cut(ours, grid, path)
+        return _already_done(ours, path, grid)
+    remote = remote_launcher(config.launcher)
+    with nullcontext() if remote is None else remote.open(watch):
+        engine, chosen = _choose(config, grid, experiment, remote, ours)
+        if ours is not None:  # else the store says what differs
+            _check_continues(ours, chosen, config, grid, path)
+            if _is_whole(ours, path, grid):
+                return _already_done(ours, path, grid)
+        check_disk(grid, path, 0 if stored is None else stored_instances(path))
+        text = dump_experiment(experiment)
+        with (
+            RunStore.create_or_open(path, text, _manifest(experiment, grid, chosen)) as store,
+            compilation_told(watch.compiling),
+        ):
+            for warning in grid.warnings:
+                watch.said(warning)
+            mode: ReuseMode = "none" if fresh else reuse
+            reuse_from = (reuse_from or outputs).absolute()
+            if fresh:
+                watch.said("--fresh: what is stored already is not reused")
+            elif remote is not None and not remote.shared:
+                mode = "none"
+                watch.said("launcher.results=returned: what other runs hold is not reused")
+            source = Reuse.find(reuse_from, mode, grid, chosen.numerics, besides=path, said=watch.said)
+            if remote is None:
+                assert engine is not None, "chosen here"
+                launcher: Launcher = LocalLauncher(
+                    Worker(grid=grid, engine=engine, source=source, run=path, run_id=run_id(experiment))
+                )
+            else:
+                job = Job(
+                    config=text,
+                    run=path.absolute(),
+                    run_id=run_id(experiment),
+                    engine=chosen,
+                    reuse=mode,
+                    reuse_from=reuse_from,
+                    shared=remote.shared,
+                    cores=remote.cores,
+                    gpus=remote.gpus,
+                )
+                launcher = remote.launcher(job)
+            session = Session(
+                store=store,
+                grid=grid,
+                engine=chosen,
+                launcher=launcher,
+                source=source,
+                watch=watch,
+                fail_fast=fail_fast,
             )
-    check_sizes(grid, choice.engine, path, 0 if stored is None else stored_instances(path))
-    manifest = _manifest(experiment, grid, choice)
-    with (
-        RunStore.create_or_open(path, dump_experiment(experiment), manifest) as store,
-        compilation_told(watch.compiling),
-    ):
-        for warning in grid.warnings:
-            watch.said(warning)
-        mode = "none" if fresh else reuse
-        source = Reuse.find(reuse_from or outputs, mode, grid, choice.engine, besides=path, said=watch.said)
-        if fresh:
-            watch.said("--fresh: what is stored already is not reused")
-        session = Session(
-            store=store, grid=grid, engine=choice.engine, source=source, watch=watch, fail_fast=fail_fast
-        )
-        return session.run(choice.reason, max_seconds)
+            return session.run(max_seconds)
 
 
 def plan_experiment(
@@ -104,18 +142,20 @@ def plan_experiment(
     Raises ConfigError and RunError as `run_experiment` does.
     """
     experiment = as_experiment(experiment)
-    grid, config, path, choice = _prepare(experiment, out, outputs, fresh)
-    engine, stored = choice.engine, _stored(path)
+    grid, config, path = _prepare(experiment, out, outputs, fresh)
+    choice, stored = choose_engine(config.engine, grid.families()), _stored(path)
+    engine = choice.engine
     if stored is not None:
         if stored.run_id != run_id(experiment):
             raise RunError(f"{path} holds run {stored.run_id} of another experiment: choose another --out")
-        _check_continues(stored, choice, config, grid, path)
+        _check_continues(stored, Chosen.of(choice), config, grid, path)
     n_stored = 0 if stored is None else stored_instances(path)
-    check_sizes(grid, engine, path, n_stored)
+    check_memory(grid, engine)
+    check_disk(grid, path, n_stored)
     memory = int(engine.free_memory() * config.engine.memory_fraction)
     done = set() if stored is None else committed_shards(path) - incomplete_shards(path)
     mode = "none" if fresh else reuse
-    source = Reuse.find(reuse_from or outputs, mode, grid, engine, besides=path, said=watch.said)
+    source = Reuse.find(reuse_from or outputs, mode, grid, engine.numerics, besides=path, said=watch.said)
     found = source.count(shard for shard in range(len(grid.shards())) if shard not in done)
     left = 1 - (n_stored + found.stored) / grid.n_instances
     with compilation_told(watch.compiling):
@@ -139,8 +179,8 @@ def plan_experiment(
 
 def _prepare(
     experiment: Experiment, out: Path | None, outputs: Path, fresh: bool
-) -> tuple[Grid, Config, Path, Choice]:
-    """The grid, what its variants share, the run's folder and the engine; ConfigError if they do not fit."""
+) -> tuple[Grid, Config, Path]:
+    """The grid, what its variants share, and the run's folder; ConfigError for what cannot be."""
     grid = Grid(experiment)
     config = grid.experiment.variants[0]
     for name in config.plots:
@@ -152,8 +192,33 @@ def _prepare(
             batches = grid.batches(*shard)
             check_population([batch for batch in batches if batch.family in trained], training=True)
             check_population(batches if exact else [], training=False)
-    choice = choose_engine(config.engine, families)
-    return grid, config, run_folder(experiment, out, outputs, fresh), choice
+    return grid, config, run_folder(experiment, out, outputs, fresh)
+
+
+def _choose(
+    config: Config, grid: Grid, experiment: Experiment, remote: Remote | None, stored: Manifest | None
+) -> tuple[Engine | None, Chosen]:
+    """The engine that trains the run (here, if there is one), and what to tell of it.
+
+    Workers go on with the engine that they began with, and a first one of them says which that is.
+    """
+    if remote is None:
+        choice = choose_engine(config.engine, grid.families())
+        check_memory(grid, choice.engine)
+        return choice.engine, Chosen.of(choice)
+    if (
+        stored is not None
+        and config.engine.name in ("auto", stored.engine)
+        and config.engine.dtype == stored.dtype
+    ):
+        return None, Chosen(
+            name=stored.engine,
+            device=stored.device,
+            dtype=stored.dtype,
+            numerics=stored.numerics,
+            reason="as it began",
+        )
+    return None, remote.choose(dump_experiment(experiment))
 
 
 def run_folder(experiment: Experiment, out: Path | None, outputs: Path, fresh: bool) -> Path:
@@ -176,17 +241,36 @@ def _is_whole(stored: Manifest, path: Path, grid: Grid) -> bool:
     return there and stored_instances(path) == grid.n_instances
 
 
-def _check_continues(stored: Manifest, choice: Choice, config: Config, grid: Grid, path: Path) -> None:
+def _already_done(stored: Manifest, path: Path, grid: Grid) -> RunResult:
+    return RunResult(
+        path=path,
+        status="already done",
+        n_instances=grid.n_instances,
+        n_stored=grid.n_instances,
+        n_reused=0,
+        n_trained=0,
+        seconds=stored.seconds,
+        engine=stored.engine,
+        failures=stored.counts.get("diverged", 0),
+    )
+
+
+def _check_continues(stored: Manifest, engine: Chosen, config: Config, grid: Grid, path: Path) -> None:
     """Refuse to mix two arithmetics or two ways of cutting shards in one run.
 
     A complete run serves whoever names no engine.
     """
     asked = config.engine.name != "auto" or stored.status != "complete"
-    if asked and stored.numerics != choice.engine.numerics:
+    if asked and stored.numerics != engine.numerics:
         raise ConfigError(
-            f"{path} was trained with {stored.numerics}, not {choice.engine.numerics}: "
+            f"{path} was trained with {stored.numerics}, not {engine.numerics}: "
             f"use --fresh to train again in a new folder"
         )
+    _check_cut(stored, grid, path)
+
+
+def _check_cut(stored: Manifest, grid: Grid, path: Path) -> None:
+    """Refuse shards that are cut in another way."""
     if stored.shard_digest != grid.shards().digest:
         raise ConfigError(
             f"{path} was begun by superpose {stored.superpose}, which cuts this grid into other shards: "
@@ -194,8 +278,8 @@ def _check_continues(stored: Manifest, choice: Choice, config: Config, grid: Gri
         )
 
 
-def _manifest(experiment: Experiment, grid: Grid, choice: Choice) -> Manifest:
-    engine, begun = choice.engine, now()
+def _manifest(experiment: Experiment, grid: Grid, engine: Chosen) -> Manifest:
+    begun = now()
     return Manifest(
         superpose=__version__,
         run_id=run_id(experiment),

@@ -64,8 +64,8 @@ class Plan:
     warnings: tuple[str, ...]
 
 
-def check_sizes(grid: Grid, engine: Engine, path: Path, n_stored: int) -> None:
-    """Raise ConfigError where one instance exceeds the free memory, or the tables to come the free disk."""
+def check_memory(grid: Grid, engine: Engine) -> None:
+    """Raise ConfigError where one instance exceeds the free memory."""
     memory = engine.free_memory()
     for family in grid.families():
         if (needed := engine.bytes_per_instance(family)) > memory:
@@ -74,6 +74,10 @@ def check_sizes(grid: Grid, engine: Engine, path: Path, n_stored: int) -> None:
                 f"{in_bytes(needed)} of memory, {in_bytes(memory)} are free: lower train.n_batch, "
                 f"data.n_rows, model.n_features or model.n_hidden"
             )
+
+
+def check_disk(grid: Grid, path: Path, n_stored: int) -> None:
+    """Raise ConfigError where the tables to come exceed the free disk."""
     there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     disk = shutil.disk_usage(there).free
     left = grid.n_instances - n_stored

@@ -2,26 +2,24 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from superpose_cli.engines.base import Engine
-from superpose_cli.engines.training import Trained, train_shard
-from superpose_cli.engines.watch import Interrupted, Progress, Watch, stopping
+from superpose_cli.engines.watch import Interrupted, Watch, stopping
 from superpose_cli.errors import RunError, SuperposeError
-from superpose_cli.experiment.config import Config
 from superpose_cli.experiment.grid import Grid
-from superpose_cli.experiment.instances import InstanceBatch
-from superpose_cli.results.checkpoint import Checkpoint
+from superpose_cli.launchers.base import Chosen, Detached, Done, Launcher
 from superpose_cli.results.failures import failed_cells
 from superpose_cli.results.manifest import Status, now
-from superpose_cli.results.reuse import NO_HISTORY, Reuse
+from superpose_cli.results.reading import stored_statuses
+from superpose_cli.results.reuse import Reuse
 from superpose_cli.results.run import load_run
 from superpose_cli.results.store import RunStore
+
+Ended = Literal["complete", "interrupted", "submitted"]
 
 MOST_CELLS = 5
 """Cells that a message names."""
@@ -32,7 +30,7 @@ class RunResult:
     """What came of a run."""
 
     path: Path
-    status: Literal["complete", "interrupted", "already done"]
+    status: Ended | Literal["already done"]
     n_instances: int
     n_stored: int
     """Instances that are stored, of `n_instances`."""
@@ -52,9 +50,10 @@ class Session:
 
     store: RunStore
     grid: Grid
-    engine: Engine
+    engine: Chosen
+    launcher: Launcher
     source: Reuse
-    """What is taken over from other runs instead of being trained."""
+    """What the launcher takes over from other runs instead of training it."""
     watch: Watch
     fail_fast: bool = False
     """Stop at the first shard with a diverged instance."""
@@ -65,17 +64,19 @@ class Session:
 
     def __post_init__(self) -> None:
         self.spent = self.store.manifest.seconds
+        self.seen_numerics = {self.engine.numerics}
 
-    def run(self, reason: str, max_seconds: float | None) -> RunResult:
-        """Work until all shards are stored, or to a stop; `reason` says why this engine.
+    def run(self, max_seconds: float | None) -> RunResult:
+        """Work until all shards are stored, or to a stop.
 
-        Whatever ends it, the manifest says so: complete, interrupted, or failed where an exception goes on.
+        Whatever ends it, the manifest says so: complete, interrupted, submitted to a queue, or failed where
+        an exception goes on.
         """
         done = self.store.committed_shards()
         left = [shard for shard in range(len(self.grid.shards())) if shard not in done]
-        self.counts = _statuses(self.store, done)
+        self.counts = stored_statuses(self.store.path, sorted(done)) if done else Counter()
         n_stored = sum(self.counts.values())
-        self.watch.started(self.grid.n_instances, n_stored, self.engine.name, reason)
+        self.watch.started(self.grid.n_instances, n_stored, self.engine.name, self.engine.reason)
         found = self.source.count(left)
         if found.stored:
             self.watch.said(found.told(self.grid.n_instances, n_stored))
@@ -100,33 +101,20 @@ class Session:
             failures=self.counts["diverged"],
         )
 
-    def _work(self, shards: Sequence[int], max_seconds: float | None) -> Literal["complete", "interrupted"]:
-        """Train (or take over) and store these shards one by one."""
-        progress = Progress(self.watch)
-        memory = int(self.engine.free_memory() * self.config.engine.memory_fraction)
-        with stopping(max_seconds, self.watch) as stop:
-            train = partial(
-                train_shard, evaluation=self.config.evaluation, memory=memory, progress=progress, stop=stop
-            )
-            for shard in shards:
-                if stop():
-                    return "interrupted"
-                try:
-                    tables, reused = self.source.tables(
-                        self.grid.batches(*self.grid.shards()[shard]),
-                        self.engine,
-                        measure=lambda recall, batch: train(recall, [batch], history=NO_HISTORY)[0],
-                        train=partial(self._train, shard, train),
-                    )
-                except Interrupted:
-                    return "interrupted"
-                progress.resume(reused)
-                self.store.commit(shard, **tables)
-                self.n_reused += reused
-                self.counts.update(tables["instances"]["status"].to_pylist())
-                self._note("running")
-                self.watch.committed(sum(self.counts.values()))
-                self._check_failures()
+    def _work(self, shards: Sequence[int], max_seconds: float | None) -> Ended:
+        """Have these shards trained (or taken over) and store them as they come."""
+        with (
+            stopping(max_seconds, self.watch) as stop,
+            closing(self.launcher.work(shards, self.watch, stop)) as work,
+        ):
+            try:
+                for done in work:
+                    self._store(done)
+            except Interrupted:
+                return "interrupted"
+            except Detached as told:
+                self.watch.said(str(told))
+                return "submitted"
         if (stored := sum(self.counts.values())) != self.grid.n_instances:
             raise RunError(
                 f"{self.store.path} is damaged (its shards hold {stored:,} of {self.grid.n_instances:,} "
@@ -134,21 +122,21 @@ class Session:
             )
         return "complete"
 
-    def _train(
-        self, shard: int, train: Callable[..., list[Trained]], batches: Sequence[InstanceBatch]
-    ) -> list[Trained]:
-        """Train batches of a shard with checkpoints, from where an earlier process left them."""
-        checkpoint = Checkpoint(
-            run=self.store.path,
-            shard=shard,
-            run_id=self.store.manifest.run_id,
-            numerics=self.engine.numerics,
-            dtype=self.engine.dtype,
-            history=self.config.history,
-            batches=batches,
-        )
-        begun = checkpoint.load_or_discard(self.watch.said)
-        return train(self.engine, batches, history=self.config.history, begun=begun, save=checkpoint.save)
+    def _store(self, done: Done) -> None:
+        """Note a trained shard, and commit it unless its worker did."""
+        if done.tables is not None:
+            self.store.commit(done.shard, **done.tables)
+        if done.numerics not in self.seen_numerics:
+            self.seen_numerics.add(done.numerics)
+            self.watch.said(
+                f"a mixed cluster: this run began with {self.engine.numerics}, a worker computes with "
+                f"{done.numerics}: their bits differ, the column numerics tells which"
+            )
+        self.n_reused += done.reused
+        self.counts.update(done.statuses)
+        self._note("running")
+        self.watch.committed(sum(self.counts.values()))
+        self._check_failures()
 
     def _check_failures(self) -> None:
         """With `fail_fast`, raise SuperposeError where a stored instance has diverged."""
@@ -161,11 +149,6 @@ class Session:
             f"stored in {self.store.path}: `superpose show` lists it with commands to retry, and without "
             f"--fail-fast the same command goes on"
         )
-
-    @property
-    def config(self) -> Config:
-        """What all variants share."""
-        return self.grid.experiment.variants[0]
 
     def _status_at(self, error: BaseException) -> Status:
         """What the run is when this ends the session."""
@@ -182,11 +165,3 @@ class Session:
     def _note(self, status: Status) -> None:
         seconds = round(self.spent + time.monotonic() - self.began, 3)
         self.store.update(status=status, counts=dict(self.counts), seconds=seconds, updated=now())
-
-
-def _statuses(store: RunStore, shards: set[int]) -> Counter[str]:
-    """How many instances of these shards have each status."""
-    if not shards:
-        return Counter()
-    tables = load_run(store.path).tables
-    return Counter(tables.read("instances", ["status"], shards=tuple(sorted(shards)))["status"].to_pylist())

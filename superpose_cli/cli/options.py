@@ -127,6 +127,16 @@ Device = Annotated[
         rich_help_panel="How",
     ),
 ]
+Launcher = Annotated[
+    str | None,
+    typer.Option(
+        "--launcher",
+        metavar="NAME",
+        help="Short for launcher=NAME: local, ray or slurm, or a file launcher/NAME.yaml of a --config-dir.",
+        show_default=False,
+        rich_help_panel="How",
+    ),
+]
 MaxSeconds = Annotated[
     float | None,
     typer.Option(
@@ -197,12 +207,17 @@ def read_experiment(
     zips: Sequence[str] | None = None,
     engine: str | None,
     device: str | None,
+    launcher: str | None = None,
 ) -> "Experiment":
     """The experiment that the command line asks for; `ConfigError` where it contradicts itself."""
     from superpose_cli.experiment.compose import load_experiment
 
     texts = list(overrides or ())
-    for option, key, value in (("--engine", "engine.name", engine), ("--device", "engine.device", device)):
+    for option, key, value in (
+        ("--engine", "engine.name", engine),
+        ("--device", "engine.device", device),
+        ("--launcher", "launcher", launcher),
+    ):
         if value is None:
             continue
         same = [text for text in texts if text.startswith(f"{key}=") and text != f"{key}={value}"]

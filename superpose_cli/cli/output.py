@@ -40,6 +40,10 @@ def finish(result: "RunResult", *, json_: bool, quiet: bool) -> None:
             typer.echo("already done; --fresh trains it anew", err=True)
         if result.failures:
             typer.echo(f"{result.failures:,} instances diverged; `superpose show` lists them", err=True)
+    if result.status == "submitted":
+        typer.echo(
+            f"submitted; `superpose show {shlex.quote(str(result.path))}` tells how far it is", err=True
+        )
     if interrupted:
         kept = f"{result.n_stored:,} of {result.n_instances:,} instances are stored"
         if begun := sum(saved.trained for saved in saved_checkpoints(result.path)):

@@ -19,10 +19,17 @@ def find_runs(outputs: Path = OUTPUTS) -> list[Path]:
 
 
 def status_of(path: Path, manifest: "Manifest") -> str:
-    """The run's status; "stopped" where it says that it is running, but its process is gone."""
+    """The run's status; "stopped" where it says that it is running, but its process is gone.
+
+    A run that was submitted to a queue is running when a worker has one of its shards.
+    """
     from superpose_cli.results.lock import is_being_written
 
-    return "stopped" if manifest.status == "running" and not is_being_written(path) else manifest.status
+    if manifest.status == "running" and not is_being_written(path):
+        return "stopped"
+    if manifest.status == "submitted" and is_being_written(path):
+        return "running"
+    return manifest.status
 
 
 def find_run(name: str, outputs: Path = OUTPUTS) -> Path:

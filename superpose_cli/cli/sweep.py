@@ -11,6 +11,7 @@ def sweep(
     zips: options.Zip = None,
     engine: options.Engine = None,
     device: options.Device = None,
+    launcher: options.Launcher = None,
     out: options.Out = None,
     fresh: options.Fresh = False,
     reuse: options.Reuse = options.ReuseMode.same,
@@ -30,7 +31,13 @@ def sweep(
     from superpose_cli.pipeline import run_experiment
 
     experiment = options.read_experiment(
-        overrides, config=config, config_dir=config_dir, zips=zips, engine=engine, device=device
+        overrides,
+        config=config,
+        config_dir=config_dir,
+        zips=zips,
+        engine=engine,
+        device=device,
+        launcher=launcher,
     )
     with watch_for(quiet) as watch:
         result = run_experiment(

@@ -11,6 +11,7 @@ def train(
     config_dir: options.ConfigDir = None,
     engine: options.Engine = None,
     device: options.Device = None,
+    launcher: options.Launcher = None,
     out: options.Out = None,
     fresh: options.Fresh = False,
     reuse: options.Reuse = options.ReuseMode.same,
@@ -32,7 +33,7 @@ def train(
     from superpose_cli.results.run import load_run
 
     experiment = options.read_experiment(
-        overrides, config=config, config_dir=config_dir, engine=engine, device=device
+        overrides, config=config, config_dir=config_dir, engine=engine, device=device, launcher=launcher
     )
     axes = {", ".join(axis.keys): len(axis) for axis in experiment.axes if len(axis) > 1}
     if axes:

@@ -103,6 +103,21 @@ class Spacing(StrEnum):
     log = "log"
 
 
+class LauncherName(StrEnum):
+    """Who hands out the shards of a grid, and to whom."""
+
+    local = "local"
+    ray = "ray"
+    slurm = "slurm"
+
+
+class ResultsBy(StrEnum):
+    """Whether workers write into the run's folder, which they then must see, or send their results back."""
+
+    shared = "shared"
+    returned = "returned"
+
+
 class Dtype(StrEnum):
     """Floating-point type of weights, moments and arithmetic."""
 
@@ -259,6 +274,37 @@ class EngineConfig:
 
 
 @dataclass(kw_only=True)
+class LauncherConfig:
+    """Which processes train the shards. Fields that are unset have the defaults named here."""
+
+    name: LauncherName = LauncherName.local
+    """local: this process; ray: tasks on a Ray cluster; slurm: an array job, through submitit."""
+    cpus: int | None = None
+    """Processor cores of a worker (ray, slurm). Default: 1."""
+    gpus: float | None = None
+    """GPUs of a worker (ray, slurm); Ray lets workers share one: 0.5. Default: 0."""
+    address: str | None = None
+    """Of a Ray cluster: HOST:PORT, ray://HOST:PORT, or auto for the one that runs here (ray). Default: a new
+    one on this machine."""
+    retries: int | None = None
+    """How often a shard whose worker was lost is trained again (ray). Default: 3."""
+    results: ResultsBy | None = None
+    """shared: workers commit to the run's folder; returned: this process does (ray). Default: shared."""
+    partition: str | None = None
+    """Partition of the jobs (slurm). Default: the cluster's own."""
+    account: str | None = None
+    """Account that the jobs are charged to (slurm). Default: the user's own."""
+    minutes: int | None = None
+    """Time limit of a job; one that meets it is requeued and goes on (slurm). Default: 60."""
+    memory_gb: int | None = None
+    """Memory of a job in GiB (slurm). Default: the cluster's own."""
+    jobs: int | None = None
+    """Jobs of the array at most, between which the shards are divided (slurm). Default: 64."""
+    wait: bool | None = None
+    """Whether the command waits for the jobs (slurm); where not, running it again does. Default: true."""
+
+
+@dataclass(kw_only=True)
 class Config:
     """Everything that one point of the grid is made of, and how its run is judged, shown and computed."""
 
@@ -270,6 +316,7 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     history: HistoryConfig = field(default_factory=HistoryConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
     restarts: int = 1
     """Trainings of each cell that differ only in their random numbers."""
     seed: int = 0

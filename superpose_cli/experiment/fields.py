@@ -54,7 +54,7 @@ FIELDS = _field_specs()
 GROUPS = {field.name: [f.name for f in fields(hint)] for field in fields(Config)
           if is_dataclass(hint := get_type_hints(Config)[field.name])}  # fmt: skip
 """Name of each group -> names of its fields."""
-CHOICES = (*AXIS_GROUPS, "engine", "experiment")
+CHOICES = (*AXIS_GROUPS, "engine", "launcher", "experiment")
 """The groups that have options in conf/."""
 AXIS_KEYS = frozenset(key for key in FIELDS if key.split(".")[0] in AXIS_GROUPS) | {"seed"}
 """The keys that an axis may vary (beside the groups themselves)."""
@@ -114,13 +114,23 @@ RANGES = {
     "evaluation.n_rows": Range(2, LARGEST_INT),
     "history.every": Range(0, LARGEST_INT),
     "engine.memory_fraction": Range(0, 1, low_open=True),
+    "launcher.cpus": _COUNT,
+    "launcher.gpus": _NOT_NEGATIVE,
+    "launcher.retries": Range(0, LARGEST_INT),
+    "launcher.minutes": _COUNT,
+    "launcher.memory_gb": _COUNT,
+    "launcher.jobs": _COUNT,
     "restarts": _COUNT,
     "seed": Range(0, 2**63 - 1),
 }
 """Allowed values. `train.weight_decay` has no range: scaling studies vary it below 0 as well."""
 
+_WORD = re.compile(r"[A-Za-z0-9_][\w.,-]{0,99}", re.ASCII)
 _PATTERNS = {
     "engine.device": (re.compile(r"auto|cpu|cuda(:\d{1,3})?"), "auto, cpu, cuda or cuda:N"),
+    "launcher.address": (re.compile(r"[\w.:/\[\]-]{1,200}", re.ASCII), "auto or HOST:PORT"),
+    "launcher.partition": (_WORD, "a name: letters, digits, '_', '-', '.', ','"),
+    "launcher.account": (_WORD, "a name: letters, digits, '_', '-', '.', ','"),
     "experiment": (
         re.compile(r"[A-Za-z][\w.-]{0,99}", re.ASCII),
         "a letter, then letters, digits, '_', '-', '.'",

@@ -147,8 +147,8 @@ def weight_keys(inputs: U64, training: U64, seed: I64, restart: I64, paired: boo
 def run_id(experiment: Experiment) -> str:
     """8 hex digits of all that decides a run's content; not of where or how it is computed, or drawn.
 
-    Fields that are null or neutral are left out, as in a record. Engine, plots and the unexpanded grid
-    strings do not count; the expanded axes do.
+    Fields that are null or neutral are left out, as in a record. Engine, launcher, plots and the unexpanded
+    grid strings do not count; the expanded axes do.
     """
     variants = []
     for config in experiment.variants:
@@ -157,7 +157,7 @@ def run_id(experiment: Experiment) -> str:
             {
                 name: value
                 for name, value in _leaves(tree)
-                if name.split(".")[0] not in ("engine", "plots", "grid", "experiment")
+                if name.split(".")[0] not in ("engine", "launcher", "plots", "grid", "experiment")
                 and value is not None
                 and value != NEUTRAL.get(name)
             }

@@ -23,6 +23,17 @@ MAX_EMPTY = 0.5
 
 _MARGINALS = ("data.feature_probability", "data.last_probability", "data.power")
 _ADAM = ("train.beta1", "train.beta2", "train.eps")
+_WORKER = ("launcher.cpus", "launcher.gpus")
+_RAY = (*_WORKER, "launcher.address", "launcher.retries", "launcher.results")
+_SLURM = (
+    *_WORKER,
+    "launcher.partition",
+    "launcher.account",
+    "launcher.minutes",
+    "launcher.memory_gb",
+    "launcher.jobs",
+    "launcher.wait",
+)
 KIND_FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     "init.kind": {"xavier_normal": (), "normal": ("init.std",), "notebook": ("init.n_instances",)},
     "data.kind": {
@@ -39,10 +50,11 @@ KIND_FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
         "explicit": ("importance.values",),
     },
     "train.optimizer": {"adam": _ADAM, "adamw": _ADAM, "sgd": ("train.momentum",)},
+    "launcher.name": {"local": (), "ray": _RAY, "slurm": _SLURM},
 }
 """Kind key -> kind -> those of the fields special to some kinds that it uses. All kinds use the rest."""
 OPTIONAL_FIELDS = frozenset(
-    {*_ADAM, "train.momentum", "data.last_probability", "data.power", "data.unit_norm"}
+    {*_ADAM, "train.momentum", "data.last_probability", "data.power", "data.unit_norm", *_RAY, *_SLURM}
 )
 """Fields of `KIND_FIELDS` that may stay unset where they are used (their defaults are in `config.py`)."""
 _KIND_KEY_OF = {

@@ -10,7 +10,7 @@ from superpose_cli.errors import RunError, SuperposeError
 from superpose_cli.results import layout
 from superpose_cli.results.checkpoint_files import checkpoint_file
 from superpose_cli.results.columns import TABLES
-from superpose_cli.results.lock import LOCK, RunLock, is_being_written
+from superpose_cli.results.lock import LOCK, RunLock, has_workers, is_being_written
 
 Kind = Literal["unfinished file", "half a shard", "old checkpoint", "empty run"]
 
@@ -59,7 +59,7 @@ def _remove_of(run: Path, wanted: set[Path]) -> int:
         raise _cannot_remove(run, error) from error
     freed = 0
     try:
-        for leftover in _of_run(run):
+        for leftover in [] if has_workers(run) else _of_run(run):
             if leftover.path in wanted:
                 if leftover.kind == "empty run":
                     _remove_empty_run(run)

@@ -1,4 +1,5 @@
-"""One writer a run: a lock that the system frees when its process ends, and that other hosts can judge.
+"""One writer a run, and one a shard: locks that the system frees when their process ends, and that other
+hosts can judge.
 
 The lock is `flock`, which a process loses however it ends. Some network file systems keep such locks on each
 host for itself, so the file also tells who holds it, and its time is renewed while it is held: a lock of
@@ -19,6 +20,7 @@ from superpose_cli.errors import RunError
 from superpose_cli.results import layout
 
 LOCK = "run.lock"
+_SHARD_LOCKS = "shard-*.lock"
 RENEWED_SECONDS = 10.0
 """Time between two renewals of a lock that is held."""
 STALE_SECONDS = 90.0
@@ -27,20 +29,27 @@ PATIENCE_SECONDS = 0.5
 """How long a lock is asked for: `is_being_written` has it for a moment."""
 
 
-class RunLock:
-    """The lock of a run folder, held from the making of this object to `release`."""
+class Held(RunError):
+    """Another process has the lock, or may have it."""
 
-    def __init__(self, run: Path) -> None:
-        """RunError if another process has the lock, or may have it; OSError if the disk refuses."""
-        file = run / layout.STAGING / LOCK
+
+def shard_lock(shard: int) -> str:
+    """The name of the lock that a worker has while it trains a shard; the coordinator has the run's."""
+    return f"shard-{shard:06d}.lock"
+
+
+class RunLock:
+    """A lock in a run folder, held from the making of this object to `release`."""
+
+    def __init__(self, run: Path, name: str = LOCK) -> None:
+        """Held if another process has the lock, or may have it; OSError if the disk refuses."""
+        self._file = file = run / layout.STAGING / name
         self._descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             if not _flocked(self._descriptor, run):
-                raise RunError(
-                    f"{run} is being written by {_holder(file)}: wait for it or choose another --out"
-                )
+                raise Held(f"{run} is being written by {_holder(file)}: wait for it or choose another --out")
             if _is_held_elsewhere(file):
-                raise RunError(
+                raise Held(
                     f"{run} is being written by {_holder(file)}, or was until a moment ago: stop that "
                     f"process, or if it has ended try again in {STALE_SECONDS:.0f} seconds (or delete {file})"
                 )
@@ -61,6 +70,11 @@ class RunLock:
             os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
 
+    def discard(self) -> None:
+        """Release the lock and delete its file: where what it guards is done for good, two may have it."""
+        layout.remove(self._file)
+        self.release()
+
     def _renew(self) -> None:
         while not self._released.wait(RENEWED_SECONDS):
             with suppress(OSError):
@@ -69,9 +83,17 @@ class RunLock:
 
 def is_being_written(run: Path) -> bool:
     """Whether a process has the run open for writing; a run that says it is running may have been killed."""
-    file = run / layout.STAGING / LOCK
+    return _is_locked(run / layout.STAGING / LOCK) or has_workers(run)
+
+
+def has_workers(run: Path) -> bool:
+    """Whether a process trains a shard of the run."""
+    return any(map(_is_locked, (run / layout.STAGING).glob(_SHARD_LOCKS)))
+
+
+def _is_locked(file: Path) -> bool:
     try:
-        descriptor = os.open(file, os.O_RDONLY)
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return False
     try:

@@ -14,7 +14,7 @@ from superpose_cli.results.layout import MANIFEST
 MOST = 2**40
 """Cells, restarts, instances and shards of any run, at most."""
 
-Status = Literal["running", "complete", "interrupted", "failed"]
+Status = Literal["running", "submitted", "complete", "interrupted", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Reading the Parquet tables of a run: checked files, and only the columns and shards that are wanted."""
 
 import difflib
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -75,6 +76,11 @@ class Tables:
 
     def _read_footers(self, table: str) -> list[pq.FileMetaData]:
         return [_footer(layout.shard_file(self.run, table, shard), table) for shard in self.shards]
+
+
+def stored_statuses(run: Path, shards: Sequence[int]) -> Counter[str]:
+    """How many instances of these committed shards have each status; RunError for a damaged file."""
+    return Counter(Tables(run, tuple(shards)).read("instances", ["status"])["status"].to_pylist())
 
 
 def _filter(cells: Cells | None) -> pc.Expression | None:

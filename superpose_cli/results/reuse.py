@@ -67,7 +67,7 @@ class Reuse:
         root: Path,
         mode: ReuseMode,
         grid: Grid,
-        engine: Engine,
+        numerics: str,
         besides: Path,
         said: Callable[[str], None],
     ) -> Self:
@@ -80,7 +80,7 @@ class Reuse:
             root,
             measured,
             steps={family.steps for family in grid.families()},
-            numerics=engine.numerics,
+            numerics=numerics,
             any_engine=mode == "any-engine",
             besides=besides,
             said=said,

@@ -13,7 +13,7 @@ from superpose_cli.errors import RunError
 from superpose_cli.results import layout
 from superpose_cli.results.checkpoint_files import remove_checkpoints
 from superpose_cli.results.columns import TABLES
-from superpose_cli.results.lock import RunLock
+from superpose_cli.results.lock import RunLock, has_workers
 from superpose_cli.results.manifest import Manifest, dump_manifest, read_manifest
 from superpose_cli.results.schema import LABEL
 
@@ -211,11 +211,18 @@ def _settings(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _clean(path: Path) -> None:
-    """Remove feature and history shards without an instances shard, unfinished files, and old checkpoints."""
+    """Remove feature and history shards without an instances shard, unfinished files, and old checkpoints.
+
+    Not where workers are at it: what is there before no shard is locked, no worker goes on with.
+    """
+    partials = list((path / layout.STAGING).glob(f"{layout.PARTIAL}*"))
+    parts = {table: layout.stored_shards(path, table) for table in ("features", "history")}
+    if has_workers(path):
+        return
     committed = layout.committed_shards(path)
-    for table in ("features", "history"):
-        for shard in layout.stored_shards(path, table) - committed:
+    for table, shards in parts.items():
+        for shard in shards - committed:
             layout.remove(layout.shard_file(path, table, shard))
-    for partial in (path / layout.STAGING).glob(f"{layout.PARTIAL}*"):
+    for partial in partials:
         layout.remove(partial)
     remove_checkpoints(path, committed - layout.incomplete_shards(path))

@@ -114,6 +114,8 @@ def test_model_presets(options: list[str], expected: dict[str, object]) -> None:
         ["train=arena"],
         ["engine=torch"],
         ["engine=numba"],
+        ["launcher=ray"],
+        ["launcher=slurm", "launcher.partition=long"],
     ],
 )
 def test_every_preset_is_complete(options: list[str]) -> None:
@@ -122,7 +124,7 @@ def test_every_preset_is_complete(options: list[str]) -> None:
 
 def test_every_preset_is_tested() -> None:
     shipped = {path.relative_to(config_dir()).as_posix() for path in config_dir().rglob("*/*.yaml")}
-    assert len(shipped) == 4 + 3 + 5 + 4 + 4 + 3 + len(NAMES)
+    assert len(shipped) == 4 + 3 + 5 + 4 + 4 + 3 + 3 + len(NAMES)
 
 
 # ---------------------------------------------------------------- overrides and axes

@@ -220,6 +220,14 @@ NEEDS = {  # what the new value of a kind needs beside it
     "data.kind": {"data.set_size": 5},
     "importance.kind": {"importance.decay": 0.5},
     "init.kind": {"init.std": 0.1},
+    **{
+        f"launcher.{leaf}": {"launcher.name": "ray"}
+        for leaf in ("cpus", "gpus", "address", "retries", "results")
+    },
+    **{
+        f"launcher.{leaf}": {"launcher.name": "slurm"}
+        for leaf in ("partition", "account", "minutes", "memory_gb", "jobs", "wait")
+    },
 }
 OTHER = {
     "evaluation.method": "population",
@@ -231,6 +239,18 @@ OTHER = {
     "engine.device": "cpu",
     "engine.dtype": "float64",
     "engine.memory_fraction": 0.1,
+    "launcher.name": "slurm",
+    "launcher.cpus": 2,
+    "launcher.gpus": 0.5,
+    "launcher.address": "auto",
+    "launcher.retries": 1,
+    "launcher.results": "returned",
+    "launcher.partition": "long",
+    "launcher.account": "lab",
+    "launcher.minutes": 5,
+    "launcher.memory_gb": 2,
+    "launcher.jobs": 3,
+    "launcher.wait": False,
     "restarts": 2,
     "experiment": "another",
     "plots": ["arrows"],
@@ -321,12 +341,10 @@ def test_keys_and_run_ids_are_the_same_in_every_process():
     assert len(said) == 1
 
 
-@pytest.mark.parametrize(
-    "key", ["engine.name", "engine.device", "engine.dtype", "engine.memory_fraction", "plots"]
-)
+@pytest.mark.parametrize("key", [*(k for k in OTHER if k.startswith(("engine", "launcher"))), "plots"])
 def test_run_id_ignores_where_and_how(key):
-    config = config_of()
-    assert run_id(experiment_of(variants=[with_values(config, {key: OTHER[key]})])) == run_id(experiment_of())
+    changed = with_values(config_of(), {key: OTHER[key]} | NEEDS.get(key, {}))
+    assert run_id(experiment_of(variants=[changed])) == run_id(experiment_of())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,214 @@
+"""Training the shards of a run in one process: the coordinator's own, or one that knows a `Job` alone."""
+
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from superpose_cli.engines import choose_engine
+from superpose_cli.engines.base import Engine
+from superpose_cli.engines.training import Trained, train_shard
+from superpose_cli.engines.watch import Interrupted, Progress
+from superpose_cli.errors import RunError, SuperposeError
+from superpose_cli.experiment.compose import load_experiment
+from superpose_cli.experiment.config import Config
+from superpose_cli.experiment.grid import Grid
+from superpose_cli.experiment.instances import InstanceBatch
+from superpose_cli.launchers.base import Chosen, Done, Job
+from superpose_cli.planning import check_memory
+from superpose_cli.results import layout
+from superpose_cli.results.checkpoint import Checkpoint
+from superpose_cli.results.lock import Held, RunLock, shard_lock
+from superpose_cli.results.manifest import dump_manifest, now, read_manifest
+from superpose_cli.results.reading import stored_statuses
+from superpose_cli.results.reuse import NO_HISTORY, Reuse, TableSet
+from superpose_cli.results.store import commit_shard
+
+WAIT_SECONDS = 1.0
+"""Time between two looks at a shard that another worker has."""
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """A process that trains shards of one run."""
+
+    grid: Grid
+    engine: Engine
+    source: Reuse
+    """What is taken over from other runs instead of being trained."""
+    run: Path
+    run_id: str
+    checkpoints: bool = True
+    """Whether shards keep checkpoints in the run's folder."""
+    share: float = 1.0
+    """Of the device's memory, what this worker may count on."""
+    memory: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        free = self.engine.free_memory() * self.share
+        self.memory = int(free * self.config.engine.memory_fraction)
+
+    @classmethod
+    def of_job(cls, job: Job, said: Callable[[str], None]) -> Self:
+        """The worker of a job. ConfigError if this machine has no such engine, RunError if no such folder."""
+        grid = _grid(job.config)
+        wanted, config = job.engine, grid.experiment.variants[0].engine
+        device = config.device if config.device != "auto" else wanted.device.partition(":")[0]
+        config = replace(config, name=wanted.name, device=device)
+        engine = choose_engine(config, grid.families()).engine
+        if job.shared:
+            _check_shared(job)
+        mode = job.reuse if job.shared else "none"
+        source = Reuse.find(job.reuse_from, mode, grid, engine.numerics, besides=job.run, said=said)
+        return cls(
+            grid=grid,
+            engine=engine,
+            source=source,
+            run=job.run,
+            run_id=job.run_id,
+            checkpoints=job.shared,
+            share=_share(job, engine),
+        )
+
+    @property
+    def config(self) -> Config:
+        """What all variants share."""
+        return self.grid.experiment.variants[0]
+
+    def tables(self, shard: int, progress: Progress, stop: Callable[[], bool]) -> tuple[TableSet, int]:
+        """The three tables of a shard, and how many of its instances are reused; Interrupted if stopped."""
+        train = partial(
+            train_shard,
+            evaluation=self.config.evaluation,
+            memory=self.memory,
+            progress=progress,
+            stop=stop,
+        )
+        tables, reused = self.source.tables(
+            self.grid.batches(*self.grid.shards()[shard]),
+            self.engine,
+            measure=lambda recall, batch: train(recall, [batch], history=NO_HISTORY)[0],
+            train=partial(self._train, shard, train, progress.watch.said),
+        )
+        progress.resume(reused)
+        return tables, reused
+
+    def returned(self, shard: int, progress: Progress, stop: Callable[[], bool]) -> Done:
+        """Train a shard for another process to commit; Interrupted if stopped."""
+        tables, reused = self.tables(shard, progress, stop)
+        statuses = Counter(tables["instances"]["status"].to_pylist())
+        return Done(
+            shard=shard, statuses=statuses, reused=reused, numerics=self.engine.numerics, tables=tables
+        )
+
+    def committed(self, shard: int, progress: Progress, stop: Callable[[], bool]) -> Done:
+        """Train and commit a shard under its lock, unless it is committed; Interrupted if stopped.
+
+        A shard that another worker has is waited for: that worker commits it, or dies and leaves its lock.
+        """
+        lock, reused = self._locked(shard, stop), 0
+        try:
+            if not layout.is_committed(self.run, shard):
+                tables, reused = self.tables(shard, progress, stop)
+                commit_shard(self.run, shard, **tables)
+        except BaseException:
+            lock.release()
+            raise
+        lock.discard()
+        statuses = stored_statuses(self.run, [shard])
+        return Done(shard=shard, statuses=statuses, reused=reused, numerics=self.engine.numerics)
+
+    def _locked(self, shard: int, stop: Callable[[], bool]) -> RunLock:
+        while True:
+            try:
+                return RunLock(self.run, shard_lock(shard))
+            except Held:
+                if stop():
+                    raise Interrupted from None
+                time.sleep(WAIT_SECONDS)
+
+    def _train(
+        self,
+        shard: int,
+        train: Callable[..., list[Trained]],
+        said: Callable[[str], None],
+        batches: Sequence[InstanceBatch],
+    ) -> list[Trained]:
+        """Train batches of a shard with checkpoints, from where an earlier process left them."""
+        history = self.config.history
+        if not self.checkpoints:
+            return train(self.engine, batches, history=history)
+        checkpoint = Checkpoint(
+            run=self.run,
+            shard=shard,
+            run_id=self.run_id,
+            numerics=self.engine.numerics,
+            dtype=self.engine.dtype,
+            history=history,
+            batches=batches,
+        )
+        begun = checkpoint.load_or_discard(said)
+        return train(self.engine, batches, history=history, begun=begun, save=checkpoint.save)
+
+
+def choose(config: str) -> Chosen:
+    """The engine that this machine takes for the experiment of a config.yaml; ConfigError where none fits."""
+    grid = _grid(config)
+    choice = choose_engine(grid.experiment.variants[0].engine, grid.families())
+    check_memory(grid, choice.engine)
+    return Chosen.of(choice)
+
+
+def note_complete(job: Job) -> None:
+    """Note in the manifest that all is stored, if it is and no coordinator is there to note it."""
+    stored = layout.stored_instances(job.run)
+    try:
+        lock = RunLock(job.run)
+    except Held:
+        return
+    try:
+        manifest = read_manifest(job.run)
+        if stored == manifest.n_instances:
+            counts = dict(stored_statuses(job.run, sorted(layout.committed_shards(job.run))))
+            manifest = replace(manifest, status="complete", counts=counts, updated=now())
+            layout.write_text(job.run, layout.MANIFEST, dump_manifest(manifest))
+    finally:
+        lock.release()
+
+
+def _grid(config: str) -> Grid:
+    with tempfile.TemporaryDirectory(prefix="superpose-") as folder:
+        file = Path(folder, "config.yaml")
+        file.write_text(config, encoding="utf-8")
+        return Grid(load_experiment([], config_file=file))
+
+
+def _check_shared(job: Job) -> None:
+    """RunError unless the run's folder is seen from here."""
+    if not (job.run / layout.MANIFEST).is_file() or read_manifest(job.run).run_id != job.run_id:
+        raise RunError(
+            f"{platform.node()} does not see {job.run}: put the run on a file system that all nodes share "
+            f"(--out), or with Ray say launcher.results=returned"
+        )
+
+
+def _share(job: Job, engine: Engine) -> float:
+    """The part of the machine's or the GPU's memory that is a worker's."""
+    if engine.device != "cpu":
+        return min(1.0, job.gpus) if job.gpus else 1.0
+    return min(1.0, job.cores / (os.cpu_count() or 1)) if job.cores else 1.0
+
+
+if __name__ == "__main__":  # on a node: config.yaml on stdin, the engine on stdout
+    try:
+        sys.stdout.write(json.dumps(asdict(choose(sys.stdin.read()))) + "\n")
+    except SuperposeError as failure:
+        sys.exit(str(failure))
