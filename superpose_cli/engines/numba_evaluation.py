@@ -42,7 +42,7 @@ class Sums(NamedTuple):
     """bool (I,): some gradient is not 0."""
 
 
-@piece(fastmath=SUMS)
+@piece(fastmath=SUMS, forceinline=True)
 def row_errors(y, x, shift, importance, relu, absolute, row_loss):
     """Add importance * (target - act(y + shift))^2 to row_loss; the sum over rows."""
     total = np.float32(0)
@@ -57,7 +57,7 @@ def row_errors(y, x, shift, importance, relu, absolute, row_loss):
     return total
 
 
-@piece(fastmath=SUMS)
+@piece(fastmath=SUMS, forceinline=True)
 def sum_and_square(values, scale):
     """The sums of scale * value and of its square, in float64."""
     total, square = 0.0, 0.0
@@ -68,7 +68,7 @@ def sum_and_square(values, scale):
     return total, square
 
 
-@piece(fastmath=SUMS)
+@piece(fastmath=SUMS, forceinline=True)
 def sum_abs(values):
     """The sums of the values and of their magnitudes."""
     total, magnitude = np.float32(0), np.float32(0)

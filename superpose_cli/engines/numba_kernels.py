@@ -24,7 +24,9 @@ from superpose_cli.toy_model.sampling import Bounds
 FEATURES = 64
 """Features whose slopes are worked out at a time."""
 SUMS = {"reassoc", "contract", "nsz"}
-"""Freedom to reorder a sum and to fuse multiply and add; NaN and infinity keep their meaning."""
+"""Freedom to reorder a sum and to fuse multiply and add; NaN and infinity keep their meaning. Such a function is
+always inlined: a process that compiles may link another copy of it than one that loads the kernel from the
+cache, and two copies may then differ in the last bit."""
 
 
 class Spec(NamedTuple):
@@ -227,7 +229,7 @@ def activate(z, shift, relu):
             z[r] += shift
 
 
-@piece(fastmath=SUMS)
+@piece(fastmath=SUMS, forceinline=True)
 def hidden_slope(d_h, h, l1, relu):
     """Add l1 * sign(h) to the slope of h, 0 where a ReLU is off; the sum over rows."""
     total = np.float32(0)

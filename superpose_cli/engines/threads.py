@@ -26,5 +26,9 @@ def on_threads(kernel: Callable[..., None], count: int, *arguments: Any, block: 
     ranges = min(blocks, 1 if threads == 1 else RANGES * threads)
     edges = np.minimum(block * np.linspace(0, blocks, ranges + 1).astype(int), count).tolist()
     with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(kernel, *span, *arguments) for span in pairwise(edges)]:
-            done.result()
+        try:
+            for done in [pool.submit(kernel, *span, *arguments) for span in pairwise(edges)]:
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # no range begins after an interrupt
+            raise
