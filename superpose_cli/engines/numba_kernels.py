@@ -24,8 +24,8 @@ from superpose_cli.toy_model.sampling import Bounds
 FEATURES = 64
 """Features whose slopes are worked out at a time."""
 SUMS = {"reassoc", "contract", "nsz"}
-"""Freedom to reorder a sum and to fuse multiply and add; NaN and infinity keep their meaning. Such a function is
-always inlined: a process that compiles may link another copy of it than one that loads the kernel from the
+"""Freedom to reorder a sum and to fuse multiply and add; NaN and infinity keep their meaning. Such a function
+is always inlined: a process that compiles may link another copy of it than one that loads the kernel from the
 cache, and two copies may then differ in the last bit."""
 
 
