@@ -1,10 +1,12 @@
 # superpose: `make help` lists the targets.
 #   PYTHON=python3.12        another interpreter (3.11 or later)
 #   VENV=DIR                 another place for the environment
+#   EXTRAS=dev,ray,slurm     what is installed beside the package itself (dev: tools and tests)
 #   TORCH_INDEX=URL          take PyTorch from this index, e.g. https://download.pytorch.org/whl/cpu
 
 PYTHON ?= python3
 VENV ?= .venv
+EXTRAS ?= dev
 TORCH_INDEX ?=
 
 BIN := $(VENV)/bin
@@ -29,7 +31,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 ifneq ($(TORCH_INDEX),)
 	@$(PIP) install --quiet --no-deps --index-url $(TORCH_INDEX) "$$(grep '^torch==' constraints.txt)"
 endif
-	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 figures: $(INSTALLED) ## run the sweeps of two of the paper's figures and draw them

@@ -14,6 +14,7 @@ from superpose_cli.experiment.grid import Grid
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+LAUNCHERS = (ROOT / "docs" / "launchers.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COMMANDS = sorted(
     {
@@ -22,6 +23,12 @@ COMMANDS = sorted(
         if language == "sh"
         for line in block.splitlines()
         if line.startswith("superpose ")
+    }
+    | {
+        line.partition("#")[0].strip()
+        for block in re.findall(r"```sh\n(.*?)```", LAUNCHERS, re.DOTALL)
+        for line in block.splitlines()
+        if line.startswith("superpose sweep")
     }
     | {
         " ".join(text.split())

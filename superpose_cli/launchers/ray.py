@@ -6,6 +6,7 @@ board, which lies beside this process and takes no resources.
 
 import math
 import os
+import socket
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from superpose_cli.launchers.base import Chosen, Done, Job
 
 TELL_SECONDS = 1.0
 """Time between two messages of a worker to the board, and between two looks at it."""
+CONNECT_SECONDS = 10.0
+"""How long a cluster may take to answer."""
 GRACE_SECONDS = 60.0
 """How long workers that are asked to stop may take for their checkpoints."""
 QUEUED = 2
@@ -54,13 +57,14 @@ class RayLauncher:
     def open(self, watch: Watch) -> Iterator[None]:
         """Join the cluster, or start one; ConfigError where that fails, or no node can hold a worker."""
         try:
+            _reach(self._address)
             ray.init(
                 address=self._address or "local",
                 log_to_driver=False,
                 configure_logging=False,
                 include_dashboard=None if self._address else False,
             )
-        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        except (OSError, RuntimeError, ValueError, RayError) as error:
             raise ConfigError(
                 f"no Ray cluster answers at launcher.address={self._address} ({_line(error)}): "
                 f"start one there (`ray start --head`) or leave the address out"
@@ -272,6 +276,13 @@ def _answer(ref: Any) -> Any:
     if isinstance(answer, Failed):
         raise ERRORS[answer.error](answer.message)
     return answer
+
+
+def _reach(address: str | None) -> None:
+    """OSError unless something listens there: Ray itself would try for minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 def _line(error: BaseException) -> str:

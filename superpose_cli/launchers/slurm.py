@@ -29,7 +29,7 @@ from superpose_cli.results import layout
 from superpose_cli.results.checkpoint_files import saved_checkpoints
 from superpose_cli.results.reading import Tables, stored_statuses
 
-LOOK_SECONDS = 2.0
+LOOK_SECONDS = 1.0
 """Time between two looks at the run's folder."""
 ASK_SECONDS = 10.0
 """Time between two questions to SLURM."""

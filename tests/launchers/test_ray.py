@@ -1,59 +1,42 @@
 """A real Ray cluster of two nodes on this machine: workers are killed, runs are stopped, no bit is lost."""
 
-import hashlib
-import json
 import os
-import shlex
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from superpose_cli.results.checkpoint_files import saved_checkpoints
 from superpose_cli.results.layout import committed_shards
 from superpose_cli.results.manifest import read_manifest
+from tests.launchers.processes import (
+    LONG,
+    SHORT,
+    Superpose,
+    digests,
+    environment,
+    finished,
+    wait_until,
+    worker_in_training,
+)
 
 pytest.importorskip("ray", reason="the extra superpose[ray] is not installed")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
-PATCHED = """
-import os, sys
-if os.environ.get("SUPERPOSE_TEST_SHARDS"):
-    from superpose_cli.engines import training
-    from superpose_cli.experiment import sharding
-    training.CHECKPOINT_SECONDS, training.CHECKPOINT_SHARE, training.CHUNK_SECONDS = 0.1, 0.5, 0.1
-    sharding.MAX_INSTANCES = 24
-"""
-"""A `sitecustomize.py` for every process of a test: small shards with many checkpoints."""
-GRID = (
-    "model.n_hidden=2,3 data.feature_probability=geomspace(1,0.1,6) restarts=8 train.n_batch=256 "
-    "evaluation.n_rows=2000 history.every=500 engine=numba train.steps="
-)
-"""96 instances in four shards."""
-LONG, SHORT = f"{GRID}15000", f"{GRID}200"
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What every process of these tests starts with."""
-    folder = tmp_path_factory.mktemp("site")
-    (folder / "sitecustomize.py").write_text(PATCHED)
-    path = os.pathsep.join([str(folder), str(ROOT)])
-    return {**os.environ, "PYTHONPATH": path, "SUPERPOSE_TEST_SHARDS": "1", "COLUMNS": "200"}
+def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return environment(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="module")
-def address(environment: dict[str, str]) -> Iterator[str]:
+def address(variables: dict[str, str]) -> Iterator[str]:
     """Where a cluster of two nodes with one CPU each listens."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
+        for name, value in variables.items():
             patch.setenv(name, value)
         cluster = cluster_utils.Cluster(
             initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
@@ -66,61 +49,9 @@ def address(environment: dict[str, str]) -> Iterator[str]:
             cluster.shutdown()
 
 
-class Superpose:
-    """Runs command lines in the folder of a test."""
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.folder, self.environment = folder, environment
-
-    def start(self, line: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "superpose_cli", *shlex.split(line)],
-            cwd=self.folder,
-            env=self.environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def run(self, line: str, code: int = 0) -> str:
-        return finished(self.start(line), code)
-
-
-def finished(process: subprocess.Popen[str], code: int = 0) -> str:
-    """The stderr of a process that must end with this code."""
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == code, said
-    return said
-
-
 @pytest.fixture
-def superpose(tmp_path: Path, environment: dict[str, str]) -> Superpose:
-    return Superpose(tmp_path, environment)
-
-
-def digests(run: Path) -> dict[str, str]:
-    """The bytes of all tables."""
-    return {
-        str(file.relative_to(run)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(run.glob("*.parquet/*"))
-    }
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = 120) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "what the test waits for does not happen"
-        time.sleep(0.05)
-    return found
-
-
-def worker_in_training(run: Path) -> int | None:
-    """The process that trains a shard which has a checkpoint."""
-    for saved in saved_checkpoints(run):
-        held = (run / ".staging" / f"shard-{saved.shard:06d}.lock").read_text()
-        if held and saved.trained < saved.n_instances:
-            return json.loads(held)[0]
-    return None
+def superpose(tmp_path: Path, variables: dict[str, str]) -> Superpose:
+    return Superpose(tmp_path, variables)
 
 
 def test_a_killed_worker_costs_no_bit(superpose: Superpose, tmp_path: Path, address: str) -> None:
