@@ -69,8 +69,8 @@ class Tables:
         names = schema.names if columns is None else list(columns)
         try:
             dataset = ds.dataset([str(file) for file in files], schema=schema, format="parquet")
-            table = dataset.to_table(columns=names, filter=_filter(cells)).unify_dictionaries()
-            return table.replace_schema_metadata()  # pandas would obey notes of its own in it
+            found = dataset.to_table(columns=names, filter=_filter(cells)).unify_dictionaries()
+            return found.replace_schema_metadata()  # pandas would obey notes of its own in it
         except (pa.ArrowException, OSError) as error:
             raise _damaged(_first_unreadable(files, names), error) from error
 
