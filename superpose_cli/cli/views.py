@@ -32,7 +32,7 @@ LAST_FEATURE = {"last_importance", "last_probability"}
 
 def print_run(console: Console, run: Run) -> None:
     """The summary of a run, and its picture: one cell in detail, a table for one axis, maps for more."""
-    console.print(_summary(run))
+    _print_rows(console, _summary(run))
     for text in _failures(run):
         console.print(text, soft_wrap=True)  # a command is copied as one line
     axes = [axis for axis in run.axes if len(axis.values) > 1]
@@ -51,7 +51,7 @@ def print_begun(console: Console, path: Path, manifest: Manifest) -> None:
         ("status", f"{status}, 0 of {manifest.n_instances:,} instances stored"),
         *_unfinished(path, status),
     ]
-    console.print(_rows(rows))
+    _print_rows(console, rows)
 
 
 def facts_begun(path: Path, manifest: Manifest) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def facts(run: Run) -> dict[str, Any]:
     }
 
 
-def _summary(run: Run) -> Table:
+def _summary(run: Run) -> list[tuple[str, str]]:
     manifest, counts = run.manifest, _counts(run)
     status = status_of(run.path, manifest)
     stored = sum(counts.values())
@@ -111,7 +111,7 @@ def _summary(run: Run) -> Table:
     rows.append(
         ("loss ratio", f"{_span_text(best['loss_ratio'].to_numpy())} of the best constant output's loss")
     )
-    return _rows(rows)
+    return rows
 
 
 def _unfinished(path: Path, status: str) -> list[tuple[str, str]]:
@@ -126,11 +126,11 @@ def _unfinished(path: Path, status: str) -> list[tuple[str, str]]:
     )
 
 
-def _rows(rows: Sequence[tuple[str, str]]) -> Table:
-    table = Table.grid(padding=(0, 2))
+def _print_rows(console: Console, rows: Sequence[tuple[str, str]]) -> None:
+    """Each on a line of its own, however long: paths and commands are copied whole."""
+    width = 2 + max(len(name) for name, _ in rows)
     for name, text in rows:
-        table.add_row(Text(name, "bold"), Text(text))
-    return table
+        console.print(Text.assemble((name.ljust(width), "bold"), text), soft_wrap=True)
 
 
 def _counts(run: Run) -> dict[str, int]:

@@ -48,7 +48,7 @@ OVERRIDES = [
     ("model=relu_outptu", "Did you mean 'relu_output'?"),
     ("model=linear,bigg", "model=bigg: no such option"),
     ("experiment=phase_2in_1", "Did you mean 'phase_2_in_1'?"),
-    ("experiment=../secrets", "Available: basic_large"),
+    ("experiment=../secrets", "no such option. Available: "),
     ("experiment=", "name one of its options"),
     ("model=3", "name one of its options"),
     ("model=[linear,relu_output]", "name one of its options"),

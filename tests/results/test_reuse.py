@@ -295,7 +295,8 @@ def test_damaged_runs_are_left_out_with_a_line(damage, tmp_path):
     if damage is not lose_history:
         about = [line for line in said if line.startswith("nothing is reused from")]
         assert about
-        assert all(str(bad.path) in line and "\n" not in line and len(line) < 400 for line in about)
+        short = [line.replace(str(bad.path), "RUN") for line in about]
+        assert all("RUN" in line and "\n" not in line and len(line) < 300 for line in short)
 
 
 def test_a_run_that_is_no_run_is_not_looked_at(tmp_path):
