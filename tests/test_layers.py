@@ -20,6 +20,7 @@ ORDER = (
     "benchmark",
     "results",
     "plots",
+    "claims",
     "planning",
     "launchers",
     "session",
@@ -29,7 +30,11 @@ ORDER = (
 )
 """A room imports itself and rooms before it."""
 
-SEES = {"toy_model": {"errors"}, "plots": {"errors", "toy_model", "results"}}
+SEES = {
+    "toy_model": {"errors"},
+    "plots": {"errors", "toy_model", "results"},
+    "claims": {"errors", "toy_model", "results"},
+}
 """Rooms that see less than what lies before them."""
 
 OUTSIDE = {

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from superpose_cli import __version__
-from superpose_cli.cli import bench, clean, compare, plan, plot, show, sweep, train
+from superpose_cli.cli import bench, clean, compare, plan, plot, show, sweep, train, verify
 from superpose_cli.cli import list as list_command
 from superpose_cli.errors import ConfigError, RunError, SuperposeError
 
@@ -67,6 +67,7 @@ app.command("plot", rich_help_panel="Look")(plot.plot)
 app.command("show", rich_help_panel="Look")(show.show)
 app.command("compare", rich_help_panel="Look")(compare.compare)
 app.command("clean", rich_help_panel="Look")(clean.clean)
+app.command("verify", rich_help_panel="Look")(verify.verify)
 app.command("list", rich_help_panel="Look")(list_command.list_what_there_is)
 app.command("bench", rich_help_panel="Look")(bench.bench)
 

@@ -1,27 +1,25 @@
-"""What several plots read from a run: the best restarts' weights and features, and refusals."""
+"""What plots read from a run beyond its tables: the best restarts, and refusals."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from superpose_cli.errors import RunError
+from superpose_cli.results.best import Weights, best_cells, best_features, best_weights, by_cell
 from superpose_cli.results.run import Run
 
-
-@dataclass(frozen=True, kw_only=True)
-class Weights:
-    """The best restart of one cell."""
-
-    W: npt.NDArray[np.float32]
-    """(n, m)."""
-    decoder: npt.NDArray[np.float32]
-    """(n, m): W where tied."""
-    b: npt.NDArray[np.float32]
-    """(n,); 0 without a bias."""
-    tied: bool
+__all__ = [
+    "Lacks",
+    "Weights",
+    "best_cells",
+    "best_features",
+    "best_weights",
+    "by_cell",
+    "refuse",
+    "refuse_if_all_diverged",
+]
 
 
 class Lacks(RunError):
@@ -37,37 +35,3 @@ def refuse_if_all_diverged(plot: str, run: Run, arrays: Iterable[npt.NDArray[Any
     """Raise `Lacks` unless one of the arrays is finite."""
     if not any(np.isfinite(array).all() for array in arrays):
         refuse(plot, run, "training diverged in every cell", "lower train.learning_rate")
-
-
-def best_weights(run: Run, cells: npt.NDArray[np.int64]) -> dict[int, Weights]:
-    """By cell number; the numbers of a diverged instance may not be finite."""
-    found = {}
-    for block in run.weights(cells=cells, best=True):
-        for i, cell in enumerate(block.cell):
-            decoder = block.W if block.W_dec is None else block.W_dec
-            found[int(cell)] = Weights(
-                W=block.W[i], decoder=decoder[i], b=block.b[i], tied=block.W_dec is None
-            )
-    return found
-
-
-def best_cells(run: Run, columns: list[str]) -> dict[str, npt.NDArray[Any]]:
-    """Columns of the instances table for each stored cell's best restart; with `cell`, ascending."""
-    frame = run.best(columns=["cell", *columns])
-    return {str(name): frame[name].to_numpy() for name in frame}
-
-
-def best_features(
-    run: Run, columns: list[str], cells: npt.NDArray[np.int64] | None = None
-) -> dict[str, npt.NDArray[Any]]:
-    """Columns of the features table for each cell's best restart; with `cell` and `feature`, ascending."""
-    best = run.best(columns=["cell", "restart"])
-    rows = run.features(columns=["cell", "restart", "feature", *columns], cells=cells)
-    rows = rows.merge(best, on=["cell", "restart"]).sort_values(["cell", "feature"])
-    return {str(name): rows[name].to_numpy() for name in rows}
-
-
-def by_cell(cell: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> dict[int, npt.NDArray[Any]]:
-    """`values` cut where the ascending `cell` changes."""
-    cells, starts = np.unique(cell, return_index=True)
-    return dict(zip(cells.tolist(), np.split(values, starts[1:]), strict=True))

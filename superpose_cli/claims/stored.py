@@ -1,0 +1,151 @@
+"""What claims read from a run: the best restart of each wanted cell, whole, and what a run must have."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from superpose_cli.claims.base import Inconclusive
+from superpose_cli.results.best import best_features, best_weights
+from superpose_cli.results.run import Run
+from superpose_cli.toy_model.geometry import Factor, cosines, tegum_factors
+from superpose_cli.toy_model.metrics import F64, represented
+
+FEATURE_COLUMNS = (
+    *("feature_probability", "importance", "norm", "interference", "row_sum", "dimensionality"),
+    *("leverage", "basis_alignment", "regime", "feature_loss"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The best restart of a cell."""
+
+    row: Mapping[str, Any]
+    """Its row of the instances table."""
+    features: Mapping[str, npt.NDArray[Any]]
+    """`FEATURE_COLUMNS`, each (n,)."""
+    W: F64
+    """(n, m)."""
+    decoder: F64
+    """(n, m): W where tied."""
+    b: F64
+    """(n,); 0 without a bias."""
+
+    @property
+    def p(self) -> float:
+        """The feature probability that all features share."""
+        return float(self.row["feature_probability"])
+
+    @property
+    def n_hidden(self) -> int:
+        """Hidden dimensions m."""
+        return int(self.row["n_hidden"])
+
+    @cached_property
+    def represented(self) -> npt.NDArray[np.bool_]:
+        """(n,): whether ||W_i||^2 > 0.25."""
+        return represented(self.features["norm"])
+
+    @cached_property
+    def superposed(self) -> npt.NDArray[np.bool_]:
+        """(n,): represented with D_i < 0.9."""
+        return self.features["regime"].astype(str) == "superposed"
+
+    @cached_property
+    def G(self) -> F64:
+        """(n, n): W W_dec^T."""
+        return self.W @ self.decoder.T
+
+    @cached_property
+    def cosines(self) -> F64:
+        """(n, n), of the rows of W; 0 beside a row of zeros."""
+        return cosines(self.W @ self.W.T)
+
+    @cached_property
+    def factors(self) -> tuple[Factor, ...]:
+        """The tegum factors of the rows of W."""
+        return tegum_factors(self.W @ self.W.T)
+
+
+def models(run: Run, **settings: Any) -> list[Model]:
+    """The best restart of each cell that has these values in these columns of the instances table, by cell.
+
+    Inconclusive where there is no such cell, where one is not stored, or where all restarts of one diverged.
+    """
+    rows = _with(run.best(), settings)
+    need(len(rows) > 0, f"no cell has {_told(settings)}")
+    lost = rows.loc[rows["status"] == "diverged", "cell"].tolist()
+    need(not lost, f"all restarts of cell {', '.join(map(str, lost))} diverged")
+    cells = rows["cell"].to_numpy()
+    weights = best_weights(run, cells)
+    features = best_features(run, list(FEATURE_COLUMNS), cells)
+    found = []
+    for row in rows.to_dict("records"):
+        cell = row["cell"]
+        own = features["cell"] == cell
+        W = weights[cell]
+        found.append(
+            Model(
+                row={str(name): value for name, value in row.items()},
+                features={name: features[name][own] for name in FEATURE_COLUMNS},
+                W=W.W.astype(np.float64),
+                decoder=W.decoder.astype(np.float64),
+                b=W.b.astype(np.float64),
+            )
+        )
+    return found
+
+
+def restarts(run: Run, columns: Iterable[str], **settings: Any) -> pd.DataFrame:
+    """Columns of all restarts, but the diverged, of the cells that have these values, with cell and restart.
+
+    Inconclusive where there is none.
+    """
+    wanted = dict.fromkeys(("cell", "restart", "status", *columns, *settings))
+    rows = _with(run.instances(list(wanted)), settings)
+    rows = rows.loc[rows["status"] != "diverged"]
+    need(len(rows) > 0, f"no restart that did not diverge has {_told(settings)}")
+    return rows
+
+
+def need(condition: bool, lacks: str) -> None:
+    """Raise Inconclusive, with what the run lacks, unless the condition holds."""
+    if not condition:
+        raise Inconclusive(lacks)
+
+
+def need_setting(run: Run, *, restarts: int = 1, steps: int = 1, **settings: Any) -> None:
+    """Inconclusive unless there are so many restarts and steps, and all cells have these values.
+
+    The steps are those that a claim's model needs to come to rest; a shorter training decides nothing.
+    """
+    need(run.restarts >= restarts, f"needs {restarts} restarts a cell, the run has {run.restarts}")
+    rows = run.best(["steps", *settings])
+    least = int(rows["steps"].to_numpy().min())
+    need(least >= steps, f"needs {steps:,} training steps, the run has {least:,}")
+    for name, value in settings.items():
+        stored = rows[name].to_numpy()
+        others = dict.fromkeys(stored[~_equal(stored, value)].tolist())
+        need(not others, f"needs {name} = {value}, the run has {', '.join(map(str, others))}")
+
+
+def _with(rows: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows with these values; numbers agree to a part in 10^9."""
+    for name, value in settings.items():
+        rows = rows.loc[_equal(rows[name].to_numpy(), value)]
+    return rows
+
+
+def _equal(values: npt.NDArray[Any], wanted: Any) -> npt.NDArray[np.bool_]:
+    if isinstance(wanted, bool | str):
+        return values == wanted
+    return np.isclose(values.astype(np.float64), float(wanted), rtol=1e-9, atol=0)
+
+
+def _told(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in settings.items()) or "any setting"
