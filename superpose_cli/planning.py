@@ -27,8 +27,8 @@ FEWEST_FEATURES = 64
 """What is timed has as many features at least: fewer would take another path through the engines."""
 MEASURED_ROWS = (128, 1024)
 """Evaluation rows that are timed; the difference is the pace, what is left the cost of a call."""
-FEW_INTEGRATED = 16
-"""Instances whose exact evaluation is timed first."""
+MORE_INTEGRATED = 16
+"""Factor between the numbers of instances whose exact evaluation is timed."""
 STORING_SECONDS = 3e-5
 """Metrics and tables of an instance of few features."""
 STORING_PAIR_SECONDS = 1e-10
@@ -168,15 +168,20 @@ def _step_seconds(engine: Engine, pack: InstanceBatch, state: State) -> tuple[fl
 
 def _integration_seconds(engine: Engine, batch: InstanceBatch) -> float:
     """Time of an exact evaluation of a batch, from a few of its instances where that takes long."""
-    seconds = 0.0
-    for count in (1, FEW_INTEGRATED, len(batch)):  # the first one may compile
-        if count <= len(batch) and seconds < 10 * MEASURED_SECONDS:
-            part = batch.take(np.linspace(0, len(batch) - 1, count).astype(np.int64))
-            state = engine.initialise(part)
-            began = time.perf_counter()
-            population_evaluation(part, state)
-            seconds = (time.perf_counter() - began) * (len(batch) / count if count > 1 else 1)
-    return seconds
+
+    def taken(count: int) -> float:
+        part = batch.take(np.linspace(0, len(batch) - 1, count).astype(np.int64))
+        state = engine.initialise(part)
+        began = time.perf_counter()
+        population_evaluation(part, state)
+        return time.perf_counter() - began
+
+    taken(1)  # it may compile
+    count, seconds = 1, taken(1)
+    while count < len(batch) and seconds < MEASURED_SECONDS:
+        count = min(len(batch), MORE_INTEGRATED * count)
+        seconds = taken(count)
+    return seconds * len(batch) / count
 
 
 def _evaluation_seconds(engine: Engine, pack: InstanceBatch, state: State) -> tuple[float, float]:

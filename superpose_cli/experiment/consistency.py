@@ -67,6 +67,14 @@ def uneven_sets(leaves: Leaves) -> str | None:
     return None
 
 
+def unused_batch(experiment: Experiment, leaves: Leaves) -> str | None:
+    """A warning where the user typed a batch size that nothing draws, or None."""
+    typed = any(override.lstrip("+").startswith("train.n_batch=") for override in experiment.overrides)
+    if typed and "sampled" not in leaves["train.objective"].values:
+        return "train.n_batch is not used: train.objective=population trains on the expected loss"
+    return None
+
+
 def _refuse(leaves: Leaves, codes: Codes, bad: npt.NDArray[np.bool_], message: Callable[[int], str]) -> None:
     if bad.any():
         first = int(bad.argmax())

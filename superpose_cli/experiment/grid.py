@@ -14,7 +14,7 @@ from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.axes import Axis, Experiment
 from superpose_cli.experiment.checked import checked
 from superpose_cli.experiment.columns import CellColumns, axis_columns
-from superpose_cli.experiment.consistency import check, uneven_sets
+from superpose_cli.experiment.consistency import check, uneven_sets, unused_batch
 from superpose_cli.experiment.instances import F64, I64, U64, Family, InstanceBatch
 from superpose_cli.experiment.keys import evaluation_keys, generator_keys, weight_keys
 from superpose_cli.experiment.leaves import MAX_CELLS, Codes, Leaves
@@ -50,8 +50,8 @@ class Grid:
     @cached_property
     def warnings(self) -> list[str]:
         """What is allowed but may surprise, one line each."""
-        said = uneven_sets(self._leaves)
-        return [said] if said else []
+        said = (uneven_sets(self._leaves), unused_batch(self.experiment, self._leaves))
+        return [warning for warning in said if warning]
 
     def families(self) -> list[Family]:
         """Every family of the grid, in order of first appearance."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.axes import Axis, Experiment
+from superpose_cli.experiment.compose import load_experiment
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.instances import InstanceBatch
 from superpose_cli.experiment.resolve import inverse_power
@@ -458,6 +459,19 @@ def test_a_smaller_last_set_is_a_warning():
     grid = Grid(experiment_of(axis("model.n_features", 4, 5), variants=[sets]))
     assert grid.warnings == ["the last set has 1 features, the others 2 (at model.n_features=5)"]
     assert Grid(experiment_of(axis("model.n_features", 4, 6), variants=[sets])).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["train.objective=population", "train.n_batch=64"], ["train.n_batch is not used"]),
+        (["train.objective=population"], []),
+        (["train.objective=population,sampled", "train.n_batch=64"], []),
+    ],
+)
+def test_a_batch_size_that_nothing_draws_is_told(overrides, said):
+    warnings = Grid(load_experiment(overrides)).warnings
+    assert [warning.split(":")[0] for warning in warnings] == said
 
 
 @given(decade=st.integers(1, 5), seed=st.integers(0, 99))
