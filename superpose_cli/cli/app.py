@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from superpose_cli import __version__
-from superpose_cli.cli import bench, clean, compare, plan, plot, show, sweep, train, verify
+from superpose_cli.cli import bench, clean, compare, plan, plot, report, show, sweep, train, verify
 from superpose_cli.cli import list as list_command
 from superpose_cli.errors import ConfigError, RunError, SuperposeError
 
@@ -34,8 +34,6 @@ class OneLineErrors(TyperGroup):
             sys.exit(fail(str(error), 1))
         except MemoryError as error:
             sys.exit(fail(f"out of memory ({error}): use fewer cells or smaller models", 1))
-        except KeyboardInterrupt:
-            sys.exit(fail("interrupted", 130))
         sys.exit(code or 0)
 
 
@@ -66,6 +64,7 @@ app.command("plan", rich_help_panel="Train")(plan.plan)
 app.command("plot", rich_help_panel="Look")(plot.plot)
 app.command("show", rich_help_panel="Look")(show.show)
 app.command("compare", rich_help_panel="Look")(compare.compare)
+app.command("report", rich_help_panel="Look")(report.report)
 app.command("clean", rich_help_panel="Look")(clean.clean)
 app.command("verify", rich_help_panel="Look")(verify.verify)
 app.command("list", rich_help_panel="Look")(list_command.list_what_there_is)
