@@ -14,12 +14,10 @@ from superpose_cli.plots.stored import best_cells, best_weights, refuse
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import Words, note_sentence, number, sentence, shown_restart, span
 from superpose_cli.results.run import Run
-from superpose_cli.toy_model.geometry import cosines
+from superpose_cli.toy_model.geometry import MERGED, set_cosines
 
 F64 = npt.NDArray[np.float64]
 
-MERGED = 0.97
-"""Cosine above which the members of a set count as one direction: within 14 degrees."""
 MOST_LINES = 6
 
 
@@ -62,19 +60,6 @@ def select(run: Run) -> Collapse:
         loss_ratio=ratio[lines.cells],
         restarts=run.restarts,
     )
-
-
-def set_cosines(W: npt.ArrayLike, set_size: int) -> F64:
-    """The least cosine between two members of each set of consecutive features, ascending; W (n, m).
-
-    A last set of one feature is left out; empty where W is not finite.
-    """
-    W = np.asarray(W, np.float64)
-    if not np.isfinite(W).all():
-        return np.empty(0)
-    C = cosines(W @ W.T)
-    starts = range(0, len(W) - 1, set_size)
-    return np.sort([C[s : s + set_size, s : s + set_size].min() for s in starts if set_size > 1])
 
 
 def draw(data: Collapse, style: Style, title: str) -> Figure:

@@ -25,6 +25,7 @@ from superpose_cli.plots.words import (
     span,
 )
 from superpose_cli.results.run import Run
+from superpose_cli.toy_model.geometry import on_fraction
 from superpose_cli.toy_model.metrics import represented
 from superpose_cli.toy_model.theory import FRACTION_LINES
 
@@ -161,20 +162,6 @@ def words(data: Dims) -> Words:
         ),
         source="“The Geometry of Superposition”: uniform superposition above, feature dimensionality below.",
     )
-
-
-def on_fraction(points: F64, fraction: Fraction) -> tuple[int, bool]:
-    """How many points lie within 0.005 of a fraction, and whether they form a line there.
-
-    A line: at least 10, and at least twice as many as 0.0125 to either side, in windows of the same width.
-    """
-
-    def count(centre: float) -> int:
-        return int((np.abs(points - centre) <= 0.005 + 1e-9).sum())
-
-    here = count(float(fraction))
-    beside = max(count(float(fraction) - 0.0125), count(float(fraction) + 0.0125))
-    return here, here >= 10 and here >= 2 * beside
 
 
 def jittered(x: Coordinate, at: I64) -> F64:

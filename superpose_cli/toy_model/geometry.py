@@ -10,6 +10,7 @@ digons.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 
 import numpy as np
@@ -27,6 +28,9 @@ hang together by 0.31 and more (the pentagon's 72 degrees)."""
 SHARE = 0.02
 """D_i may be this far from the shape's own fraction where the factor counts as regular: the plateaus of D_i
 in a trained model lie within it, and 2/5 and 3/8 do not meet."""
+
+MERGED = 0.97
+"""Cosine above which the members of a set count as one direction: within 14 degrees."""
 
 IRREGULAR, SINGLE = "irregular", "dedicated"
 _SIMPLICES = {2: "digon", 3: "triangle", 4: "tetrahedron"}
@@ -129,6 +133,33 @@ def canonical(W: npt.ArrayLike) -> F64:
         turned[:, axis] = rest @ direction
         rest -= turned[:, axis, None] * direction
     return turned
+
+
+def set_cosines(W: npt.ArrayLike, set_size: int) -> F64:
+    """The least cosine between two members of each set of consecutive features, ascending; W (n, m).
+
+    A last set of one feature is left out; empty where W is not finite.
+    """
+    W = np.asarray(W, np.float64)
+    if not np.isfinite(W).all():
+        return np.empty(0)
+    C = cosines(W @ W.T)
+    starts = range(0, len(W) - 1, set_size)
+    return np.sort([C[s : s + set_size, s : s + set_size].min() for s in starts if set_size > 1])
+
+
+def on_fraction(points: F64, fraction: Fraction) -> tuple[int, bool]:
+    """How many points lie within 0.005 of a fraction, and whether they form a line there.
+
+    A line: at least 10, and at least twice as many as 0.0125 to either side, in windows of the same width.
+    """
+
+    def count(centre: float) -> int:
+        return int((np.abs(points - centre) <= 0.005 + 1e-9).sum())
+
+    here = count(float(fraction))
+    beside = max(count(float(fraction) - 0.0125), count(float(fraction) + 0.0125))
+    return here, here >= 10 and here >= 2 * beside
 
 
 def _components(edges: npt.NDArray[np.bool_], nodes: list[int]) -> Iterable[tuple[int, ...]]:

@@ -5,7 +5,6 @@ import pytest
 from matplotlib.collections import LineCollection, PolyCollection
 
 from superpose_cli.errors import RunError
-from superpose_cli.plots.collapse import set_cosines
 from superpose_cli.plots.graphs import graph_of
 from superpose_cli.plots.neurons import ordered, tally
 from superpose_cli.plots.polyhedron import hull_edges
@@ -136,13 +135,6 @@ def test_trajectories_show_every_record_and_need_weights(tmp_path) -> None:
 
 
 # ---------------------------------------------------------------- collapse
-
-
-def test_set_cosines_take_the_least_inside_each_set() -> None:
-    W = np.array([[1, 0], [1, 0.1], [0, 1], [0, -1], [1, 1.0]])
-    np.testing.assert_allclose(set_cosines(W, 2), [-1, 1 / np.sqrt(1.01)])
-    np.testing.assert_allclose(set_cosines(W, 5), [-1])
-    assert len(set_cosines(np.full((4, 2), np.nan), 2)) == 0
 
 
 def test_collapse_counts_merged_sets(tmp_path) -> None:

@@ -1,13 +1,11 @@
 """The plots over the grid: dims, phase, success, history, spectrum."""
 
 import itertools
-from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from superpose_cli.errors import RunError
-from superpose_cli.plots.dims import on_fraction
 from superpose_cli.plots.phase import select as select_phase
 from superpose_cli.plots.registry import PLOTS
 from superpose_cli.plots.style import find_style
@@ -79,21 +77,6 @@ def test_dims_words(tmp_path) -> None:
     assert "16 that are not represented are left out" in words.paragraphs[1]
     assert "1/2 (antipodal pair) 16, a line, 2/5 (pentagon) 20, a line" in words.paragraphs[1]
     assert "1 (dedicated) 8, 3/4 (tetrahedron) 0," in words.paragraphs[1]  # 8 points are no line
-
-
-@pytest.mark.parametrize(
-    ("points", "line"),
-    [
-        ([0.5] * 10, True),
-        ([0.5] * 9, False),
-        ([0.5] * 10 + [0.4875] * 5, True),
-        ([0.5] * 10 + [0.4875] * 6, False),
-        ([0.5] * 10 + [0.5125] * 6, False),
-        ([0.494] * 20, False),
-    ],
-)
-def test_a_line_needs_ten_points_and_twice_its_neighbourhood(points: list[float], line: bool) -> None:
-    assert on_fraction(np.array(points), Fraction(1, 2))[1] is line
 
 
 def test_dims_makes_a_line_for_each_combination_of_other_axes(tmp_path) -> None:

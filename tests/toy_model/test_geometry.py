@@ -1,5 +1,7 @@
 """Shapes and factors against closed forms, and the laws that make them properties of G alone."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,8 @@ from superpose_cli.toy_model.geometry import (
     canonical,
     cosines,
     interference_graph,
+    on_fraction,
+    set_cosines,
     solution_name,
     tegum_factors,
 )
@@ -181,3 +185,25 @@ def test_the_pose_puts_the_first_represented_features_on_the_axes() -> None:
     np.testing.assert_allclose(
         canonical(np.array([[0.1, 0.0], [0.0, -0.2]])), [[0, 0.1], [0.2, 0]], atol=1e-15
     )
+
+
+def test_set_cosines_take_the_least_inside_each_set() -> None:
+    W = np.array([[1, 0], [1, 0.1], [0, 1], [0, -1], [1, 1.0]])
+    np.testing.assert_allclose(set_cosines(W, 2), [-1, 1 / np.sqrt(1.01)])
+    np.testing.assert_allclose(set_cosines(W, 5), [-1])
+    assert len(set_cosines(np.full((4, 2), np.nan), 2)) == 0
+
+
+@pytest.mark.parametrize(
+    ("points", "line"),
+    [
+        ([0.5] * 10, True),
+        ([0.5] * 9, False),
+        ([0.5] * 10 + [0.4875] * 5, True),
+        ([0.5] * 10 + [0.4875] * 6, False),
+        ([0.5] * 10 + [0.5125] * 6, False),
+        ([0.494] * 20, False),
+    ],
+)
+def test_a_line_needs_ten_points_and_twice_its_neighbourhood(points: list[float], line: bool) -> None:
+    assert on_fraction(np.array(points), Fraction(1, 2))[1] is line
