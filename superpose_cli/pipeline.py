@@ -34,6 +34,7 @@ from superpose_cli.planning import (
 from superpose_cli.plots.names import check_name
 from superpose_cli.results.layout import CONFIG, committed_shards, incomplete_shards, stored_instances
 from superpose_cli.results.manifest import Manifest, RunAxis, now, read_manifest
+from superpose_cli.results.measures import check_attack
 from superpose_cli.results.reuse import Reuse, ReuseMode
 from superpose_cli.results.run import load_run
 from superpose_cli.results.store import RunStore
@@ -186,6 +187,7 @@ def _prepare(
     for name in config.plots:
         check_name(name)
     families, exact = grid.families(), config.evaluation.method is EvaluationMethod.population
+    check_attack(families, config.evaluation.attack)
     trained = {family for family in families if family.objective is Objective.population}
     if exact or trained:
         for shard in grid.shards():

@@ -20,6 +20,7 @@ SHORT = (
 P = "data.feature_probability"
 TENTH = "model.n_features=1000"
 FEWER = {
+    "adversarial": (f"{P}=0.5,0.1",),
     "dimensionality": (f"{P}=0.5,0.1",),
     "energy_levels": ("history.every=1",),
     "geometry": (f"{P}=0.5,0.1",),

@@ -245,6 +245,8 @@ class EvaluationConfig:
     """sampled: on n_rows common rows; population: the exact expectation."""
     n_rows: int | None = 65536
     """Rows of the sampled evaluation; not used by population."""
+    attack: float | None = None
+    """Norm of an attack on the inputs, over the mean norm of a row: the paper's 0.1. Null: none is tried."""
 
 
 @dataclass(kw_only=True)

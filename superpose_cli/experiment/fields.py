@@ -112,6 +112,7 @@ RANGES = {
     "train.steps": _COUNT,
     "train.n_batch": _COUNT,
     "evaluation.n_rows": Range(2, LARGEST_INT),
+    "evaluation.attack": _POSITIVE,
     "history.every": Range(0, LARGEST_INT),
     "engine.memory_fraction": Range(0, 1, low_open=True),
     "launcher.cpus": _COUNT,

@@ -24,6 +24,7 @@ from superpose_cli.plots import (
     spectrum,
     success,
     trajectories,
+    vulnerability,
 )
 from superpose_cli.plots.names import NAMES, check_name
 from superpose_cli.plots.stored import Lacks
@@ -184,6 +185,14 @@ PLOTS = {
             select=explainers.select,
             draw=explainers.draw,
             words=explainers.words,
+        ),
+        Plot(
+            name="vulnerability",
+            description="what an attack on the inputs adds to the loss, beside features per dimension",
+            needs="evaluation.attack",
+            select=vulnerability.select,
+            draw=vulnerability.draw,
+            words=vulnerability.words,
         ),
     )
 }

@@ -105,6 +105,13 @@ MEASURED = (
         "loss_interference", "f64", "loss", "Part of a single active feature on the others.", nullable=True
     ),
     Column("loss_coactive", "f64", "loss", "Part from rows with two or more features on.", nullable=True),
+    Column(
+        "vulnerability",
+        "f64",
+        "1",
+        "Loss that an attack on the inputs adds, over its squared norm; null where none was tried.",
+        nullable=True,
+    ),
     Column("frobenius_norm_sq", "f64", "1", "||W||_F^2: about the number of features represented."),
     Column("dims_per_feature", "f64", "dimensions", "D* = m / ||W||_F^2."),
     Column("n_represented", "i64", "features", "Features with ||W_i||^2 > 0.25."),

@@ -30,10 +30,11 @@ class Measured:
     history: HistoryConfig
 
     @property
-    def rows(self) -> int | None:
-        """Rows of the evaluation; None for an expectation."""
+    def judged(self) -> tuple[int | None, float | None]:
+        """What the evaluation comes down to: its rows (None for an expectation), and the attack."""
         sampled = self.evaluation.method is EvaluationMethod.sampled
-        return (self.evaluation.n_rows or HISTORY_ROWS) if sampled else None
+        rows = (self.evaluation.n_rows or HISTORY_ROWS) if sampled else None
+        return rows, self.evaluation.attack
 
     @property
     def record_rows(self) -> int:
@@ -120,7 +121,7 @@ def index_runs(
                 continue
             run = StoredRun(path=path, measured=_measured(path))
             for shard in sorted(layout.committed_shards(path) - layout.incomplete_shards(path)):
-                exact = run.measured.rows == wanted.rows
+                exact = run.measured.judged == wanted.judged
                 parts.append((exact, *_usable(run, shard, wanted, steps, numerics, any_engine)))
                 shards.append(StoredShard(run=run, shard=shard))
         except (RunError, ConfigError) as error:
@@ -178,7 +179,7 @@ def _usable(
         keys = hex_keys(stored["key"])
     except ValueError as error:
         raise RunError(f"{layout.shard_file(run.path, 'instances', shard)} is damaged ({error})") from None
-    exact = run.measured.rows == wanted.rows
+    exact = run.measured.judged == wanted.judged
     names = stored["numerics"].combine_chunks()
     good = [
         (any_engine or name == numerics) if exact else (name == numerics and "/float32/" in name)

@@ -7,16 +7,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from superpose_cli.engines.base import take
+from superpose_cli.engines.base import State, take
 from superpose_cli.engines.baseline import baseline_loss
 from superpose_cli.engines.population import linear_hidden_covariance
 from superpose_cli.engines.training import Trained
+from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.config import Activation, DataKind, Target, ValueKind
 from superpose_cli.experiment.grid import Grid
-from superpose_cli.experiment.instances import InstanceBatch
+from superpose_cli.experiment.instances import Family, InstanceBatch
 from superpose_cli.results.schema import Coded, features_table, history_table, instances_table
+from superpose_cli.toy_model.attack import vulnerability
 from superpose_cli.toy_model.loss_split import loss_split
 from superpose_cli.toy_model.metrics import REGIMES, feature_metrics, gram, instance_metrics
+from superpose_cli.toy_model.sampling import evaluation_rows
 from superpose_cli.toy_model.spectra import spectral_metrics
 
 F64 = npt.NDArray[np.float64]
@@ -26,6 +29,8 @@ GRAM_ENTRIES = 1 << 22
 """Entries of W W^T that the loss split holds at once: 32 MiB each of a few temporaries."""
 MAX_SPLIT_FEATURES = 2048
 """Above it the loss is not split: W W^T alone would take more than all else of an instance."""
+ATTACKED_ROWS = 1024
+"""Rows that are attacked: the first of the evaluation rows, however many of those there are."""
 
 
 def shard_tables(
@@ -66,6 +71,7 @@ def _instances(grid: Grid, trained: Trained) -> Columns:
         "loss_ratio": _loss_ratio(trained),
         "train_loss": None if trained.table is None else trained.table.loss,
         **_loss_split(trained),
+        "vulnerability": _vulnerability(trained, grid.experiment.variants[0].evaluation.attack),
         **instance_metrics(state.W),
         **spectral_metrics(state.W, _hidden_covariance(trained)),
         "hidden_l1_mean": found.hidden_l1,
@@ -150,11 +156,7 @@ def _loss_split(trained: Trained) -> Columns:
 
 def _split_part(trained: Trained, span: slice) -> dict[str, F64]:
     batch, state = trained.batch.take(span), take(trained.state, span)
-    W = state.W.astype(np.float64)
-    decoder = W if state.W_dec is None else state.W_dec.astype(np.float64)
-    shift = np.zeros(W.shape[:2]) if state.b is None else state.b.astype(np.float64)
-    if state.b_hidden is not None:
-        shift = shift + (decoder @ state.b_hidden.astype(np.float64)[:, :, None])[:, :, 0]
+    W, decoder, shift = _linear(state)
     return loss_split(
         gram(W, decoder),
         shift,
@@ -163,3 +165,51 @@ def _split_part(trained: Trained, span: slice) -> dict[str, F64]:
         trained.evaluation.loss[span],
         high=batch.high,
     )
+
+
+def _linear(state: State) -> tuple[F64, F64, F64]:
+    """W and the decoder (I, n, m), and all that is added to the output (I, n), of a linear hidden layer."""
+    W = state.W.astype(np.float64)
+    decoder = W if state.W_dec is None else state.W_dec.astype(np.float64)
+    shift = np.zeros(W.shape[:2]) if state.b is None else state.b.astype(np.float64)
+    if state.b_hidden is not None:
+        shift = shift + (decoder @ state.b_hidden.astype(np.float64)[:, :, None])[:, :, 0]
+    return W, decoder, shift
+
+
+def check_attack(families: Sequence[Family], attack: float | None) -> None:
+    """ConfigError where an attack is asked for that the models of a grid are not fit for."""
+    for family in families if attack is not None else ():
+        if family.hidden_activation is not Activation.identity:
+            raise ConfigError(
+                f"evaluation.attack needs a linear hidden layer, not model.hidden_activation="
+                f"{family.hidden_activation}: choose model=relu_output or set evaluation.attack=null"
+            )
+        if family.n_features > MAX_SPLIT_FEATURES:
+            raise ConfigError(
+                f"evaluation.attack takes at most {MAX_SPLIT_FEATURES} features, not model.n_features="
+                f"{family.n_features}: lower them or set evaluation.attack=null"
+            )
+
+
+def _vulnerability(trained: Trained, attack: float | None) -> F64 | None:
+    """(I,): the mean over rows; None where no attack is asked for."""
+    if attack is None:
+        return None
+    family, found = trained.batch.family, np.empty(len(trained.batch))
+    for i in range(len(found)):  # one after the other: each may take megabytes
+        one, state = trained.batch.take(slice(i, i + 1)), take(trained.state, slice(i, i + 1))
+        rows = evaluation_rows(
+            np,
+            family.law,
+            key=one.evaluation_key,
+            rows=(0, ATTACKED_ROWS),
+            feature_probability=one.feature_probability,
+            high=one.high,
+            correlation=one.correlation,
+            unit_norm=family.unit_norm,
+        )
+        W, decoder, shift = (part[0] for part in _linear(state))
+        added = vulnerability(rows[0], W, decoder, shift, one.importance[0], family.model, attack)
+        found[i] = added.mean()
+    return found

@@ -57,7 +57,7 @@ class Reuse:
         self._grid = grid
         self._said = said
         self._any_engine = any_engine
-        self._exact = np.array([shard.run.measured.rows == measured.rows for shard in index.shards], bool)
+        self._exact = np.array([shard.run.measured.judged == measured.judged for shard in index.shards], bool)
         self._unreadable: set[int] = set()
         self._read = lru_cache(HELD_SHARDS)(_read)
 
@@ -186,7 +186,8 @@ class Reuse:
     def _rewritten(self, batch: InstanceBatch, stored: TableSet) -> TableSet:
         """The stored rows as those of this grid."""
         names = {column.name for column in IDENTITY}
-        measured = {column.name: stored["instances"][column.name] for column in MEASURED}
+        there = set(stored["instances"].column_names)  # an older superpose stored fewer columns
+        measured = {c.name: stored["instances"][c.name] for c in MEASURED if c.name in there}
         features = {c.name: stored["features"][c.name] for c in FEATURES if c.name not in names}
         history = {c.name: stored["history"][c.name] for c in HISTORY if c.name not in names}
         if not self._measured.history.weights:

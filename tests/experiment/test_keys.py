@@ -232,6 +232,7 @@ NEEDS = {  # what the new value of a kind needs beside it
 OTHER = {
     "evaluation.method": "population",
     "evaluation.n_rows": 10,
+    "evaluation.attack": 0.1,
     "history.every": 7,
     "history.spacing": "log",
     "history.weights": True,

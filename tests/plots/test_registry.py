@@ -13,7 +13,7 @@ from tests.synthetic import write_run
 
 AXES = {"data.feature_probability": [1.0, 0.3, 0.05]}
 LIGHT = find_style("light")
-CANNOT = {"phase", "polyhedron", "trajectories", "collapse", "double_descent"}
+CANNOT = {"phase", "polyhedron", "trajectories", "collapse", "double_descent", "vulnerability"}
 """Plots that want something else than `run`."""
 
 

@@ -143,6 +143,7 @@ def instance_columns(one: One, x: np.ndarray, table: np.ndarray | None) -> dict[
         "loss_stderr": row.std(ddof=1) / len(row) ** 0.5,
         "train_loss": None if table is None else shown[2].mean(),
         **(split_of(one, row.mean()) if splits else dict.fromkeys(parts)),
+        "vulnerability": None,
         "frobenius_norm_sq": (W**2).sum(),
         "dims_per_feature": W.shape[1] / (W**2).sum(),
         "n_represented": sum(w @ w > 0.25 for w in W),
@@ -154,6 +155,19 @@ def instance_columns(one: One, x: np.ndarray, table: np.ndarray | None) -> dict[
         "hidden_l1_mean": abs(h).sum(axis=1).mean(),
         "b_hidden": one.b_hidden if one.family.hidden_bias else None,
     }
+
+
+def vulnerability_of(one: One, x: np.ndarray, share: float) -> float:
+    """The mean over the rows x (rows, n) of what the worst of the n attacks adds to the loss."""
+    reach, n = share * np.linalg.norm(x, axis=1).mean(), len(one.p)
+    added = []
+    for i in range(n):
+        there = x + reach * (way := one.D[i] @ one.W.T) / np.linalg.norm(way)
+        y = one.hidden(there) @ one.D.T + one.b
+        y = np.maximum(y, 0) if one.family.output_activation is RELU else y
+        worse = (one.importance * (one.target(x) - y) ** 2).sum(axis=1) - one.errors(x).sum(axis=1)
+        added.append(worse / reach**2)
+    return float(np.max(added, axis=0).mean())
 
 
 def feature_columns(one: One, x: np.ndarray, f: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from superpose_cli.engines import choose_engine
 from superpose_cli.engines.population import by_moments
 from superpose_cli.engines.training import Trained, train_shard
 from superpose_cli.engines.watch import SILENT, Progress
+from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.config import (
     Activation,
     DataKind,
@@ -41,6 +42,7 @@ from tests.results.brute_force import (
     feature_columns,
     instance_columns,
     rows_of,
+    vulnerability_of,
 )
 
 COUNT = 4
@@ -223,6 +225,34 @@ def test_a_diverged_instance_is_told_and_its_neighbours_are_untouched() -> None:
     assert [after[i] for i in (0, 2, 3)] == [before[i] for i in (0, 2, 3)]
     assert (after[1]["status"], after[1]["failed_step"]) == ("diverged", bad.failed_step[1])
     assert not any(np.isfinite(after[1][name]) for name in ("loss", "loss_ratio", "participation_ratio"))
+
+
+ATTACK = Grid(experiment_of(axis("seed", 0, 1), evaluation__attack=0.2))
+
+
+@pytest.mark.parametrize("data", ["independent", "correlated", "unit_norm", "constant_signed"])
+def test_vulnerability(data: str) -> None:
+    """On the first rows that models are judged on, of every family alike."""
+    untied = {"tied": False, "hidden_bias": True} if data == "correlated" else {}
+    part = trained(replace(DATA[data], **untied))
+    found = measures.shard_tables(ATTACK, [part], engine="torch", numerics="test")["instances"]
+    rows = rows_of(data)[0][:, : measures.ATTACKED_ROWS]
+    expected = [vulnerability_of(one, x, 0.2) for one, x in zip(each(part), rows, strict=True)]
+    assert found["vulnerability"].to_pylist() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        (replace(SHORT, hidden_activation=RELU), r"linear hidden layer.*model=relu_output"),
+        (replace(SHORT, n_features=2049), r"at most 2048 features, not model\.n_features=2049"),
+    ],
+)
+def test_models_that_cannot_be_attacked_are_refused(family: Family, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        measures.check_attack([SHORT, family], 0.1)
+    measures.check_attack([SHORT, family], None)
+    measures.check_attack([SHORT], 0.1)
 
 
 def test_parts_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:

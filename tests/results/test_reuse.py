@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -99,6 +100,10 @@ PAIRS = {
     "another evaluation, other records": ((DENSITIES,), (DENSITIES, "evaluation.n_rows=77"), 0),
     "an exact evaluation": (
         (DENSITIES, "history.every=0"), (DENSITIES, "evaluation.method=population", "history.every=0"), 3),
+    "attacked at last": (
+        (DENSITIES, "history.every=0"), (DENSITIES, "evaluation.attack=0.1", "history.every=0"), 3),
+    "attacked and measured so": ((DENSITIES, "evaluation.attack=0.1"),
+        (DENSITIES, "evaluation.attack=0.1", "history.every=8"), 3),
     "all kinds, all states": (MIXED, (*MIXED, "restarts=2"), 12),
     "all kinds, all states, another evaluation": (
         (*MIXED, "history.every=0"), (*MIXED, "history.every=0", "evaluation.n_rows=77", "restarts=2"), 12),
@@ -172,7 +177,7 @@ def reused(key: str, folder: Path) -> tuple[int, int]:
     return found.count(range(len(grid.shards())))[:2]
 
 
-EVALUATED_ANEW = {"evaluation.method", "evaluation.n_rows"}
+EVALUATED_ANEW = {"evaluation.method", "evaluation.n_rows", "evaluation.attack"}
 TRAINED_ANEW = {*INPUTS, *TRAINING, "seed", "paired", "engine.name", "engine.dtype"} | {
     "history.every",  # from no records to some
 }
@@ -315,6 +320,17 @@ def test_the_first_of_equal_instances_is_the_one_measured_as_wanted(tmp_path):
     _, said = run(tmp_path, DENSITIES, "history.every=0", "restarts=2")
     assert "3 of 6 reused" in said[0]
     assert "anew" not in said[0]
+
+
+def test_tables_of_an_older_superpose_serve_without_the_columns_that_they_lack(tmp_path):
+    old, _ = run(tmp_path / "a", DENSITIES)
+    for shard in (old.path / "instances.parquet").iterdir():
+        table = pq.read_table(shard)
+        pq.write_table(table.drop_columns(["vulnerability"]), shard)
+    wanted = (DENSITIES, "restarts=2")
+    reusing, said = run(tmp_path / "a", *wanted)
+    assert reusing.n_reused == 3, said
+    assert digests(reusing) == digests(run(tmp_path / "b", *wanted, reuse="none")[0])
 
 
 def test_a_moved_run_is_still_a_source(tmp_path):
