@@ -1,7 +1,9 @@
 """What several test modules share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
+
+import pytest
 
 from superpose_cli.experiment.axes import Axis, Experiment
 from superpose_cli.experiment.config import Config
@@ -25,3 +27,10 @@ def experiment_of(
     """An experiment over `config_of` its fields (`data__k` for `data.k`), or over the given variants."""
     configs = tuple(variants) or (config_of({key.replace("__", "."): v for key, v in fields.items()}),)
     return Experiment(name, axes, configs)
+
+
+def mostly_slow(table: Iterable[str], quick: Collection[str]) -> list[Any]:
+    """The parameters of a test over a whole table: the quick ones run always, the others among the slow."""
+    names = list(table)
+    assert set(quick) <= set(names)
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]

@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from superpose_cli.cli.app import app
 from superpose_cli.results.lock import LOCK
+from tests.helpers import mostly_slow
 
 TINY = "train.steps=4 train.n_batch=8 evaluation.n_rows=50 history.every=2 engine=torch"
 SWEEP = f"sweep data.feature_probability=0.1,0.5 {TINY} -q"
@@ -160,7 +161,7 @@ MANIFESTS = {
 }
 
 
-@pytest.mark.parametrize("name", MANIFESTS)
+@pytest.mark.parametrize("name", mostly_slow(MANIFESTS, ("axes", "name", "counts", "list", "digits")))
 def test_a_manifest_is_data(name: str, home: Path) -> None:
     file = home / "run" / "manifest.json"
     changed = MANIFESTS[name](json.loads(file.read_text()))
@@ -202,17 +203,15 @@ TABLES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "table", ["features", *(pytest.param(name, marks=pytest.mark.slow) for name in ("instances", "history"))]
-)
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("table", mostly_slow(("instances", "features", "history"), ("features",)))
+@pytest.mark.parametrize("name", mostly_slow(TABLES, ("truncated", "pandas", "huge footer", "pipe", "link")))
 def test_a_table_is_data(name: str, table: str, home: Path) -> None:
     TABLES[name](home / "run" / f"{table}.parquet" / "shard-000000.parquet")
     check_harmless(home, ("show run", "plot run --plot dims", SAME, REUSING))
 
 
 @pytest.mark.parametrize("value", [2**62, -1])
-@pytest.mark.parametrize("name", ["n_features", "n_hidden", "cell", "steps"])
+@pytest.mark.parametrize("name", mostly_slow(("n_features", "n_hidden", "cell", "steps"), ("n_features",)))
 def test_declared_sizes_take_no_memory(name: str, value: int, home: Path) -> None:
     rewrite(home / "run" / "instances.parquet" / "shard-000000.parquet", with_column(name, value))
     check_harmless(home, ("show run", "plot run --plot dims", SAME, REUSING))

@@ -116,7 +116,7 @@ def all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("all_the_time")
-@pytest.mark.parametrize("every", [0, 25])
+@pytest.mark.parametrize("every", [25, pytest.param(0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_kind_of_model_comes_back(tmp_path: Path, name: str, every: int) -> None:
     history = HistoryConfig(every=every, weights=bool(every))

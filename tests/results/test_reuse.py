@@ -23,7 +23,7 @@ from superpose_cli.pipeline import RunResult, load_run, run_experiment
 from superpose_cli.results import layout
 from superpose_cli.results.reuse import Reuse
 from tests.experiment.test_keys import INPUTS, NEEDS, OTHER, TRAINING
-from tests.helpers import config_of, experiment_of
+from tests.helpers import config_of, experiment_of, mostly_slow
 
 TINY = ("train.steps=8", "train.n_batch=16", "evaluation.n_rows=100", "history.every=4", "engine=torch")
 DENSITIES = "data.feature_probability=0.1,0.5,0.7"
@@ -115,7 +115,11 @@ PAIRS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PAIRS)
+QUICK = ("other cells and restarts", "group and list axes", "fewer records", "records without weights",
+         "another evaluation", "attacked at last", "all kinds, all states", "finite data")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", mostly_slow(PAIRS, QUICK))
 def test_reuse_changes_no_byte(name, tmp_path):
     stored, wanted, count = PAIRS[name]
     run(tmp_path / "a", *stored)
@@ -190,7 +194,10 @@ def test_every_field_is_on_one_side_of_reuse():
     assert len(EVALUATED_ANEW) + len(TRAINED_ANEW) + len(COPIED) == len(FIELDS)
 
 
-@pytest.mark.parametrize("key", FIELDS)
+SOME = ("model.tied", "data.feature_probability", "train.beta2", "seed", "restarts", *EVALUATED_ANEW)
+
+
+@pytest.mark.parametrize("key", mostly_slow(FIELDS, SOME))
 def test_a_changed_field_is_reused_evaluated_or_trained_anew(key, tmp_path):
     if key == "train.objective":
         pytest.skip("engine torch trains on drawn rows only; the key is another, as test_keys shows")
