@@ -3,11 +3,11 @@
 import difflib
 from collections.abc import Iterable
 
-from superpose_cli.claims import linear
+from superpose_cli.claims import correlated, deformed, geometry, linear, phase_change
 from superpose_cli.claims.base import Claim
 from superpose_cli.errors import ConfigError
 
-_MODULES = (linear,)
+_MODULES = (linear, phase_change, geometry, deformed, correlated)
 
 
 def claims() -> tuple[Claim, ...]:

@@ -1,0 +1,252 @@
+"""The Geometry of Superposition: correlated and anticorrelated features, local bases, and the way to PCA."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from superpose_cli.claims.base import Measured, claim
+from superpose_cli.claims.stored import Model, models, need, need_setting
+from superpose_cli.results.run import Run
+from superpose_cli.toy_model.geometry import MERGED, set_cosines, solution_name
+from superpose_cli.toy_model.metrics import F64
+
+SECTION = "The Geometry of Superposition: correlated features"
+
+
+def _of_sets(run: Run, n: int, kind: str, **settings: float) -> Model:
+    """The best restart of the cell with n features in such sets."""
+    found = models(run, data_kind=kind, n_features=n, **settings)
+    need(len(found) == 1, f"needs one cell of {n} {kind} features, the run has {len(found)}")
+    need(bool(found[0].represented.all()), "a feature is not represented")
+    return found[0]
+
+
+def _partners(model: Model) -> F64:
+    """The cosines of features 2i and 2i + 1."""
+    first = np.arange(0, len(model.W) - 1, 2)
+    return model.cosines[first, first + 1]
+
+
+@claim(
+    "correlated-orthogonal",
+    statement="Correlated features prefer to be orthogonal: of four in two pairs, partners have a right "
+    "angle, "
+    "and each is antipodal to a feature of the other pair.",
+    section=SECTION,
+    source="paper",
+    citation="correlated and anticorrelated features, two correlated pairs in the plane",
+    experiment="correlated_sets",
+    expected="a square with |cos| below 0.1 inside the pairs",
+    tolerance="0.1: six degrees; a third of all squares would put partners opposite if pairs did not matter",
+)
+def correlated_orthogonal(run: Run) -> Measured:
+    need_setting(run, restarts=8, steps=2000, n_hidden=2)
+    model = _of_sets(run, 4, "correlated", correlation=1)
+    inside, shape = float(np.abs(_partners(model)).max()), solution_name(model.factors)
+    return Measured(
+        shape == "square" and inside < 0.1,
+        f"{shape}, |cos| {inside:.3f} inside the pairs",
+        {"cosine_inside": inside},
+    )
+
+
+@claim(
+    "partial-correlation-suffices",
+    statement="Features that follow their set only part of the time prefer right angles already.",
+    section=SECTION,
+    source="measured",
+    citation="the correlation of sets as an axis, which the paper does not vary",
+    experiment="correlated_sets",
+    expected="a square with |cos| below 0.1 inside the pairs at every correlation from 0.33 on",
+    tolerance="as for correlated-orthogonal",
+)
+def partial_correlation_suffices(run: Run) -> Measured:
+    need_setting(run, restarts=8, steps=2000, n_hidden=2)
+    found = [
+        model
+        for model in models(run, data_kind="correlated", n_features=4)
+        if 0.3 <= model.row["correlation"] < 1
+    ]
+    need(len(found) >= 2, f"needs 2 correlations in 0.3 .. 1, the run has {len(found)}")
+    inside = {model.row["correlation"]: float(np.abs(_partners(model)).max()) for model in found}
+    squares = all(solution_name(model.factors) == "square" for model in found)
+    told = ", ".join(f"{cosine:.3f} at {at:g}" for at, cosine in inside.items())
+    return Measured(
+        squares and max(inside.values()) < 0.1,
+        f"{'squares' if squares else 'not all squares'}, |cos| {told}",
+        {f"cosine_at_{at:g}": cosine for at, cosine in inside.items()},
+    )
+
+
+@claim(
+    "correlated-side-by-side",
+    statement="Where there is no room for right angles, correlated features lie side by side: six in three "
+    "pairs form a hexagon whose partners are neighbours.",
+    section=SECTION,
+    source="paper",
+    citation="correlated and anticorrelated features, three correlated pairs in the plane",
+    experiment="correlated_sets",
+    expected="a hexagon in which partners have cos in 0.35 .. 0.65, as neighbours do",
+    tolerance="0.15 around the regular hexagon's 1/2: partners may differ from neighbours of other pairs",
+)
+def correlated_side_by_side(run: Run) -> Measured:
+    need_setting(run, restarts=8, steps=2000, n_hidden=2)
+    model = _of_sets(run, 6, "correlated", correlation=1)
+    inside, shape = _partners(model), solution_name(model.factors)
+    return Measured(
+        bool(shape == "hexagon" and inside.min() >= 0.35 and inside.max() <= 0.65),
+        f"{shape}, cos {inside.min():.3f} to {inside.max():.3f} inside the pairs",
+        {"cosine_min": inside.min(), "cosine_max": inside.max()},
+    )
+
+
+@claim(
+    "anticorrelated-antipodal",
+    statement="Anticorrelated features prefer to be antipodal: a pair of which one at most is on disturbs "
+    "nobody on one line.",
+    section=SECTION,
+    source="paper",
+    citation="correlated and anticorrelated features, two anticorrelated pairs in the plane",
+    experiment="correlated_sets",
+    expected="a square with cos below -0.95 inside the pairs",
+    tolerance="0.05: 18 degrees off the line",
+)
+def anticorrelated_antipodal(run: Run) -> Measured:
+    need_setting(run, restarts=8, steps=2000, n_hidden=2)
+    model = _of_sets(run, 4, "anticorrelated")
+    inside, shape = float(_partners(model).max()), solution_name(model.factors)
+    return Measured(
+        shape == "square" and inside < -0.95, f"{shape}, cos {inside:.4f} at most", {"cosine_max": inside}
+    )
+
+
+def _inside_and_across(model: Model, size: int) -> tuple[float, float]:
+    """Mean |cos| of features of one set, and of features of different sets."""
+    inside = np.kron(np.eye(len(model.W) // size), np.ones((size, size))).astype(bool)
+    across, own = ~inside, inside & ~np.eye(len(model.W), dtype=bool)
+    absolute = np.abs(model.cosines)
+    return float(absolute[own].mean()), float(absolute[across].mean())
+
+
+@claim(
+    "local-bases",
+    statement="Each of two sets of ten correlated features keeps a nearly orthogonal basis of its own in ten "
+    "dimensions.",
+    section=SECTION,
+    source="paper",
+    citation="local almost-orthogonal bases",
+    experiment="local_bases",
+    expected="at p <= 0.1 mean |cos| is at most 0.055 inside a set, and at least 3 times that across; at "
+    "p = 0.2 "
+    "it is above 0.08 inside",
+    tolerance="0.055: a random basis has 0.25; sampled data leave 0.05 at p = 0.1",
+    departs="It ends between p = 0.1 and p = 0.2, where features begin to be dropped; the paper shows one "
+    "sparsity.",
+)
+def local_bases(run: Run) -> Measured:
+    need_setting(run, restarts=4, steps=3000, data_kind="correlated", n_features=20, n_hidden=10, set_size=10)
+    found = {model.p: _inside_and_across(model, 10) for model in models(run)}
+    sparse = [both for p, both in found.items() if p <= 0.1]
+    dense = [inside for p, (inside, _) in found.items() if p >= 0.2]
+    need(bool(sparse and dense), "needs cells with p <= 0.1 and with p >= 0.2")
+    told = ", ".join(f"{inside:.3f} and {across:.3f} at p = {p:g}" for p, (inside, across) in found.items())
+    return Measured(
+        all(inside <= 0.055 and across >= 3 * inside for inside, across in sparse) and min(dense) > 0.08,
+        f"inside and across: {told}",
+        {f"inside_at_{p:g}": inside for p, (inside, _) in found.items()},
+    )
+
+
+def _collapse(run: Run) -> dict[float, Model]:
+    """By density, the ReLU models of three correlated pairs in the plane."""
+    need_setting(run, restarts=16, steps=4000, data_kind="correlated", n_features=6, n_hidden=2, set_size=2)
+    found = {model.p: model for model in models(run, output_activation="relu")}
+    need(len(found) >= 6, f"needs 6 densities, the run has {len(found)}")
+    return dict(sorted(found.items()))
+
+
+@claim(
+    "collapse-staircase",
+    statement="As correlated features get denser they collapse pair by pair, first none, then one after the "
+    "other, at last all.",
+    section=SECTION,
+    source="paper",
+    citation="collapsing of correlated features",
+    experiment="correlated_collapse",
+    expected="collapsed pairs (cos > 0.97) never decrease with p: 0 for p <= 0.05, one or two between, 3 for "
+    "p >= 0.5",
+    tolerance="cos 0.97 is 14 degrees; partners of a hexagon are 60 degrees apart",
+)
+def collapse_staircase(run: Run) -> Measured:
+    merged = {p: int((set_cosines(model.W, 2) > MERGED).sum()) for p, model in _collapse(run).items()}
+    sparse = [count for p, count in merged.items() if p <= 0.05]
+    dense = [count for p, count in merged.items() if p >= 0.5]
+    need(bool(sparse and dense), "needs cells with p <= 0.05 and with p >= 0.5")
+    rising = all(left <= right for left, right in pairwise(merged.values()))
+    between = {1, 2} & set(merged.values())
+    return Measured(
+        rising and bool(between) and set(sparse) == {0} and set(dense) == {3},
+        ", ".join(f"{count} at p = {p:g}" for p, count in merged.items()),
+        {f"merged_at_{p:g}": count for p, count in merged.items()},
+    )
+
+
+@claim(
+    "collapse-starts-as-hexagon",
+    statement="While they are sparse, three correlated pairs form a hexagon, partners side by side.",
+    section=SECTION,
+    source="paper",
+    citation="collapsing of correlated features",
+    experiment="correlated_collapse",
+    expected="for p <= 0.05 a hexagon, partners 45 to 75 degrees apart",
+    tolerance="15 degrees around the hexagon's 60",
+)
+def collapse_starts_as_hexagon(run: Run) -> Measured:
+    found = [model for p, model in _collapse(run).items() if p <= 0.05]
+    need(bool(found), "needs a cell with p <= 0.05")
+    angles = np.degrees(np.arccos(np.concatenate([_partners(model) for model in found])))
+    shapes = {solution_name(model.factors) for model in found}
+    return Measured(
+        bool(shapes == {"hexagon"} and angles.min() >= 45 and angles.max() <= 75),
+        f"{', '.join(sorted(shapes))}, partners {angles.min():.0f} to {angles.max():.0f} degrees apart",
+        {"angle_min": angles.min(), "angle_max": angles.max()},
+    )
+
+
+@claim(
+    "collapse-ends-in-pca",
+    statement="In the end the model of collapsed pairs does what PCA does.",
+    section=SECTION,
+    source="theory",
+    citation="the linear model on the same data, whose optimum is PCA (Eckart & Young 1936)",
+    experiment="correlated_collapse",
+    expected="loss over the linear model's at most 1 and at least 0.97 at the densest p, and below 0.9 at "
+    "the "
+    "sparsest",
+    tolerance="3 %: the paper says that it becomes PCA, the ReLU still helps a little; 1 % above for "
+    "sampling",
+)
+def collapse_ends_in_pca(run: Run) -> Measured:
+    relu = _collapse(run)
+    linear = {model.p: model for model in models(run, output_activation="identity")}
+    both = sorted(set(relu) & set(linear))
+    need(bool(both) and both[-1] >= 0.6 and both[0] <= 0.05, "needs linear models at p <= 0.05 and p >= 0.6")
+    ratio = {p: relu[p].row["loss"] / linear[p].row["loss"] for p in both}
+    last, first = ratio[both[-1]], ratio[both[0]]
+    return Measured(
+        bool(0.97 <= last <= 1.01 and first < 0.9),
+        f"{last:.3f} at p = {both[-1]:g}, {first:.3f} at p = {both[0]:g}",
+        {"loss_over_linear_densest": last, "loss_over_linear_sparsest": first},
+    )
+
+
+CLAIMS = (
+    correlated_orthogonal,
+    partial_correlation_suffices,
+    correlated_side_by_side,
+    anticorrelated_antipodal,
+    local_bases,
+    collapse_starts_as_hexagon,
+    collapse_staircase,
+    collapse_ends_in_pca,
+)

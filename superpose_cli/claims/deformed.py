@@ -1,0 +1,94 @@
+"""The Geometry of Superposition: a pentagon whose last feature is rarer or more frequent than the others."""
+
+import numpy as np
+
+from superpose_cli.claims.base import Measured, claim
+from superpose_cli.claims.branches import Branch, crossing
+from superpose_cli.claims.stored import models, need, need_setting, restarts
+from superpose_cli.results.run import Run
+from superpose_cli.toy_model.geometry import solution_name
+
+SECTION = "The Geometry of Superposition: non-uniform superposition"
+
+
+def _branches(run: Run) -> tuple[Branch, Branch, float]:
+    """Lowest losses over the last feature's p, of two digons without it and of all five; the others' p."""
+    rows = restarts(run, ["last_probability", "loss"])
+    features = run.features(["cell", "restart", "feature", "norm"])
+    seen = features["norm"].to_numpy(np.float64) ** 2 > 0.25
+    features = features.assign(seen=seen, last=seen & (features["feature"].to_numpy() == 4))
+    count = features.groupby(["cell", "restart"])[["seen", "last"]].sum().reset_index()
+    rows = rows.merge(count, on=["cell", "restart"])
+    all_five = rows["seen"].to_numpy() == 5
+    without = (rows["seen"].to_numpy() == 4) & (rows["last"].to_numpy() == 0)
+    others = np.unique(run.best(["feature_probability"])["feature_probability"])
+    need(len(others) == 1, "needs one density that the other features share")
+    digons, pentagon = (Branch.least(rows.loc[some], "last_probability") for some in (without, all_five))
+    return digons, pentagon, float(others[0])
+
+
+@claim(
+    "pentagon-deforms",
+    statement="Before it snaps a pentagon deforms: its shares are equal at equal densities, and get "
+    "unequal as "
+    "the densities do.",
+    section=SECTION,
+    source="paper",
+    citation="non-uniform superposition, features of different sparsity",
+    experiment="perturbed_pentagon",
+    expected="max - min of D_i below 0.005 at equal densities, at least 0.015 at 0.45 and 2.5 times them",
+    tolerance="0.005: what training leaves of five equal features; 0.015 is three times that",
+)
+def pentagon_deforms(run: Run) -> Measured:
+    need_setting(run, restarts=16, steps=3000, n_features=5, n_hidden=2)
+    spread = {}
+    for model in models(run):
+        if solution_name(model.factors) == "pentagon":
+            ratio = model.row["last_probability"] / model.features["feature_probability"][0]
+            spread[float(ratio)] = float(np.ptp(model.features["dimensionality"]))
+    need(bool(spread), "no cell's best restart is a pentagon")
+    near = {goal: min(spread, key=lambda ratio: abs(np.log(ratio / goal))) for goal in (0.45, 1, 2.5)}
+    need(
+        all(0.8 <= ratio / goal <= 1.25 for goal, ratio in near.items()),
+        "needs pentagons at about 0.45, 1 and 2.5 times the others' density",
+    )
+    rare, equal, frequent = (spread[ratio] for ratio in near.values())
+    places = ", ".join(f"{ratio:.2f}" for ratio in near.values())
+    return Measured(
+        equal < 0.005 and min(rare, frequent) >= 0.015,
+        f"{rare:.3f}, {equal:.4f} and {frequent:.3f} at {places} times",
+        {"spread_rare": rare, "spread_equal": equal, "spread_frequent": frequent},
+    )
+
+
+@claim(
+    "pentagon-snaps",
+    statement="A pentagon whose last feature gets rarer snaps to two digons that leave it out; the two "
+    "solutions' losses cross with different slopes.",
+    section=SECTION,
+    source="measured",
+    citation="non-uniform superposition; the crossing by root-finding on both stored branches",
+    experiment="perturbed_pentagon",
+    expected="digons win below, the pentagon above a ratio of densities in 0.24 .. 0.30, with slopes d ln "
+    "L / "
+    "d ln p that differ by at least 0.2",
+    tolerance="0.03 in the ratio: half a step of the grid; the branches are interpolated inside it",
+)
+def pentagon_snaps(run: Run) -> Measured:
+    need_setting(run, restarts=16, steps=3000, n_features=5, n_hidden=2, loss_method="population")
+    digons, pentagon, p = _branches(run)
+    shared = np.intersect1d(digons.density, pentagon.density)
+    need(len(shared) >= 3, f"needs 3 densities that both branches are stored at, the run has {len(shared)}")
+    cross = crossing(digons, pentagon)
+    if cross is None:
+        return Measured(False, "the branches do not cross", {"shared": len(shared)})
+    return Measured(
+        0.24 <= cross.at / p <= 0.30 and cross.slope - cross.other_slope >= 0.2,
+        f"at {cross.at / p:.3f} times the others' p, slopes {cross.slope:.2f} and "
+        f"{cross.other_slope:.2f}, both "
+        f"branches at {len(shared)} densities",
+        {"ratio": cross.at / p, "slope_digons": cross.slope, "slope_pentagon": cross.other_slope},
+    )
+
+
+CLAIMS = (pentagon_deforms, pentagon_snaps)

@@ -1,0 +1,290 @@
+"""The Geometry of Superposition: sticky dimensions, fractions, polytopes, and how they deform."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from superpose_cli.claims.base import Measured, claim
+from superpose_cli.claims.stored import Model, models, need, need_setting
+from superpose_cli.results.run import Run
+from superpose_cli.toy_model.geometry import on_fraction, solution_name
+from superpose_cli.toy_model.metrics import F64
+
+SECTION = "The Geometry of Superposition"
+
+HALF = (0.48, 0.54)
+"""D* while it sticks at 1/2; as wide a band is laid elsewhere to compare."""
+
+
+def _shared_dimensions(found: Sequence[Model]) -> F64:
+    """D_i of the represented features of all models."""
+    return np.concatenate([model.features["dimensionality"][model.represented] for model in found])
+
+
+def _width(found: Sequence[Model], low: float, high: float) -> float:
+    """How far ln(1/p) runs while D*, interpolated between the cells, lies within low .. high."""
+    x = -np.log([model.p for model in found])
+    order = np.argsort(x)
+    stars = np.array([float(model.row["dims_per_feature"]) for model in found])
+    fine = np.linspace(x.min(), x.max(), 20001)
+    inside = np.interp(fine, x[order], stars[order])
+    return float(((inside >= low) & (inside <= high)).mean() * (x.max() - x.min()))
+
+
+@claim(
+    "sticky-half",
+    statement="As features get sparser, dimensions per feature stick at 1/2: two features share a dimension "
+    "over a range of sparsities.",
+    section=SECTION,
+    source="paper",
+    citation="uniform superposition, the figure of D* = m / ||W||_F^2 over 1/(1-S)",
+    experiment="geometry",
+    expected="D* stays in 0.48 .. 0.54 for at least twice as long, in ln 1/p, as in any band as wide from "
+    "0.56 "
+    "to 0.94",
+    tolerance="a factor of 2 tells a plateau from a slope; the bands beside it are as wide as its own",
+)
+def sticky_half(run: Run) -> Measured:
+    need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
+    found = models(run)
+    need(len(found) >= 12, f"needs 12 densities, the run has {len(found)}")
+    own = _width(found, *HALF)
+    beside = max(_width(found, low, low + HALF[1] - HALF[0]) for low in np.arange(0.56, 0.89, 0.02))
+    return Measured(
+        own >= 2 * beside > 0,
+        f"for {own:.2f} of ln 1/p (a factor of {np.exp(own):.2f} in p), elsewhere for {beside:.2f} at most",
+        {"width_at_half": own, "width_beside": beside},
+    )
+
+
+@claim(
+    "sticky-one",
+    statement="Dimensions per feature stick at 1 while features are dense.",
+    section=SECTION,
+    source="paper",
+    citation="uniform superposition, the figure of D* over 1/(1-S)",
+    experiment="geometry",
+    expected="D* stays above 0.94 for at least twice as long, in ln 1/p, as in any band as wide from 0.56 "
+    "to 0.9",
+    tolerance="as for sticky-half",
+)
+def sticky_one(run: Run) -> Measured:
+    need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
+    found = models(run)
+    need(len(found) >= 12, f"needs 12 densities, the run has {len(found)}")
+    own = _width(found, 0.94, 1.06)
+    beside = max(_width(found, low, low + 0.06) for low in np.arange(0.56, 0.86, 0.02))
+    return Measured(
+        own >= 2 * beside > 0,
+        f"for {own:.2f} of ln 1/p (a factor of {np.exp(own):.2f} in p), elsewhere for {beside:.2f} at most",
+        {"width_at_one": own, "width_beside": beside},
+    )
+
+
+@claim(
+    "half-is-antipodal-pairs",
+    statement="Where D* sticks at 1/2, the features are antipodal pairs.",
+    section=SECTION,
+    source="paper",
+    citation="uniform superposition; D_i = 1/2 is an antipodal pair's share",
+    experiment="geometry",
+    expected="for 1/p in 2.4 .. 3.4, 95 % of the represented features have D_i in 0.48 .. 0.52, and D* is in "
+    "0.48 .. 0.54",
+    tolerance="0.02 in D_i: lengths of paired features differ a little; 5 % for a few triangles and singles",
+)
+def half_is_antipodal_pairs(run: Run) -> Measured:
+    need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
+    found = [model for model in models(run) if 2.4 <= 1 / model.p <= 3.4]
+    need(bool(found), "needs a density with 1/p in 2.4 .. 3.4")
+    own = _shared_dimensions(found)
+    near = float(((own >= 0.48) & (own <= 0.52)).mean()) if len(own) else 0.0
+    stars = np.array([float(model.row["dims_per_feature"]) for model in found])
+    return Measured(
+        bool(near >= 0.95 and (stars >= HALF[0]).all() and (stars <= HALF[1]).all()),
+        f"{100 * near:.1f} % of {len(own)} features, D* {stars.min():.3f} to {stars.max():.3f}, at "
+        f"{len(found)} densities",
+        {"share_near_half": near, "dims_per_feature_min": stars.min(), "dims_per_feature_max": stars.max()},
+    )
+
+
+@claim(
+    "line-at-half",
+    statement="Features cluster on lines of equal D_i, of which 1/2 is the strongest.",
+    section=SECTION,
+    source="paper",
+    citation="feature dimensionality, the scatter of D_i with lines at simple fractions",
+    experiment="dimensionality",
+    expected="a line at 1/2 that holds more features than any other of 3/4, 2/3, 2/5, 3/8",
+    tolerance="a line: at least 10 features within 0.005 of the fraction, and twice as many as 0.0125 "
+    "beside it",
+)
+def line_at_half(run: Run) -> Measured:
+    need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
+    own = _shared_dimensions(models(run))
+    need(len(own) >= 500, f"needs 500 represented features, the run has {len(own)}")
+    others = [Fraction(3, 4), Fraction(2, 3), Fraction(2, 5), Fraction(3, 8)]
+    here, line = on_fraction(own, Fraction(1, 2))
+    counts = {fraction: on_fraction(own, fraction) for fraction in others}
+    told = ", ".join(
+        f"{fraction}: {count}{' (a line)' if is_line else ''}"
+        for fraction, (count, is_line) in counts.items()
+    )
+    return Measured(
+        line and here > max(count for count, _ in counts.values()),
+        f"{here} of {len(own)} features at 1/2{'' if line else ', no line'}; {told}",
+        {"at_1/2": here, **{f"at_{fraction}": count for fraction, (count, _) in counts.items()}},
+    )
+
+
+@claim(
+    "tegum-products",
+    statement="A large model falls apart into small shapes in orthogonal spaces (a tegum product): digons, "
+    "pentagons, square antiprisms.",
+    section=SECTION,
+    source="paper",
+    citation="feature dimensionality: solutions as tegum products of uniform polytopes",
+    experiment="dimensionality",
+    expected="at p in 0.15 .. 0.4, 90 % of the represented features belong to a factor with a name",
+    tolerance="angles to within 10 degrees, right angles as well; 10 % of features may be in irregular "
+    "factors",
+)
+def tegum_products(run: Run) -> Measured:
+    need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
+    found = [model for model in models(run) if 0.15 <= model.p <= 0.4]
+    need(len(found) >= 3, f"needs 3 densities with p in 0.15 .. 0.4, the run has {len(found)}")
+    shares = []
+    for model in found:
+        named = sum(len(factor.features) for factor in model.factors if factor.name != "irregular")
+        shares.append(named / max(int(model.represented.sum()), 1))
+    example = max(found, key=lambda model: len({factor.name for factor in model.factors}))
+    return Measured(
+        float(np.median(shares)) >= 0.9,
+        f"{100 * float(np.median(shares)):.0f} % (median of {len(found)} densities, "
+        f"{100 * min(shares):.0f} to {100 * max(shares):.0f} %); at p = {example.p:.3g}: "
+        f"{solution_name(example.factors)}",
+        {"share_named_median": float(np.median(shares)), "share_named_min": min(shares)},
+    )
+
+
+POLYTOPES = (
+    (3, "triangle", Fraction(2, 3)),
+    (4, "tetrahedron", Fraction(3, 4)),
+    (5, "pentagon", Fraction(2, 5)),
+    (8, "square antiprism", Fraction(3, 8)),
+)
+"""n, the shape of the whole model, and D_i of all its features."""
+
+
+@claim(
+    "pure-polytopes",
+    statement="Small models are one uniform polytope each: triangle, tetrahedron, pentagon, square "
+    "antiprism.",
+    section=SECTION,
+    source="theory",
+    citation="D_i = m / n where all features are alike and fill the space: 2/3, 3/4, 2/5, 3/8",
+    experiment="polytopes",
+    expected="the best restart of each size has that name, and every D_i within 0.01 of the fraction",
+    tolerance="0.01: the antiprism's two squares are not quite so far apart as in a tight frame",
+)
+def pure_polytopes(run: Run) -> Measured:
+    need_setting(run, restarts=32, steps=3000, data_kind="independent")
+    told, right, off = [], [], {}
+    for n, name, fraction in POLYTOPES:
+        (model,) = models(run, n_features=n)
+        whole, own = solution_name(model.factors), model.features["dimensionality"]
+        off[f"error_{n}"] = float(np.abs(own - float(fraction)).max())
+        right.append(whole == name and off[f"error_{n}"] <= 0.01)
+        told.append(f"n = {n}: {whole}, D_i {own.min():.3f} to {own.max():.3f}")
+    return Measured(all(right), "; ".join(told), off)
+
+
+@claim(
+    "dimensions-add-up",
+    statement="Features share out all hidden dimensions: the sum of D_i is m, and models are orthogonal "
+    "sums of "
+    "tight frames.",
+    section=SECTION,
+    source="theory",
+    citation="D_i <= leverage_i, which sum to the rank of W; equality where each W_i is an eigenvector of "
+    "W^T W",
+    experiment="geometry",
+    expected="sum of (leverage_i - D_i) below 0.03 m at every p >= 0.1, where a Gaussian W of this shape "
+    "has 0.07 m",
+    tolerance="half of a random W's gap: the sum alone proves little, the gap is what tells structure",
+)
+def dimensions_add_up(run: Run) -> Measured:
+    need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
+    found = [model for model in models(run) if 0.1 <= model.p < 1 and model.superposed.any()]
+    need(len(found) >= 4, f"needs 4 densities with superposition, the run has {len(found)}")
+    gap = [
+        float((model.features["leverage"] - model.features["dimensionality"]).sum()) / model.n_hidden
+        for model in found
+    ]
+    total = [float(model.features["dimensionality"].sum()) / model.n_hidden for model in found]
+    return Measured(
+        max(gap) < 0.03,
+        f"gap {min(gap):.3f} to {max(gap):.3f} m; the sum of D_i is {min(total):.3f} to {max(total):.3f} m",
+        {"gap_over_m_max": max(gap), "sum_over_m_min": min(total)},
+    )
+
+
+@claim(
+    "signed-sums-measure-nothing",
+    statement="The signed sum of a row of W W^T says nothing about superposition; interference does.",
+    section=SECTION,
+    source="theory",
+    citation="the rows of G of an antipodal pair and of every regular polygon sum to 0, as an ignored "
+    "feature's do",
+    experiment="polytopes",
+    expected="|row sum| below 0.1 and interference above 0.25 for every feature of every polytope",
+    tolerance="0.1 of a dedicated feature's row sum 1: trained polytopes are regular to a few per cent",
+)
+def signed_sums_measure_nothing(run: Run) -> Measured:
+    need_setting(run, restarts=32, steps=3000, data_kind="independent")
+    found = [models(run, n_features=n)[0] for n, _, _ in POLYTOPES]
+    signed = max(float(np.abs(model.features["row_sum"]).max()) for model in found)
+    least = min(float(model.features["interference"].min()) for model in found)
+    return Measured(
+        signed < 0.1 and least > 0.25,
+        f"|row sum| up to {signed:.3f}, interference from {least:.2f}",
+        {"row_sum_max": signed, "interference_min": least},
+    )
+
+
+@claim(
+    "polygon-norm-and-bias",
+    statement="In a regular polygon longer features go with a negative bias, which cuts the interference "
+    "off.",
+    section=SECTION,
+    source="measured",
+    citation="bounds found over trained regular k-gons, k = 4 .. 8",
+    experiment="polytopes",
+    expected="1 - b_i <= ||W_i||^2 <= 1 - 1.5 b_i with b_i < -0.1 for every feature of the pentagon",
+    tolerance="0.02 of -b_i: what 5,000 steps leave to go",
+    departs="The paper gives ||W_i|| = 1 / (1 - b_i), with b_i of the other sign, as a heuristic; it is "
+    "not met.",
+)
+def polygon_norm_and_bias(run: Run) -> Measured:
+    need_setting(run, restarts=32, steps=3000, data_kind="independent")
+    (model,) = models(run, n_features=5)
+    ratio = (model.features["norm"].astype(np.float64) ** 2 - 1) / np.where(model.b < 0, -model.b, np.nan)
+    return Measured(
+        bool(model.b.max() < -0.1 and ratio.min() >= 0.98 and ratio.max() <= 1.52),
+        f"(||W_i||^2 - 1) / -b_i is {ratio.min():.3f} to {ratio.max():.3f}, b_i {model.b.min():.3f} to "
+        f"{model.b.max():.3f}",
+        {"ratio_min": ratio.min(), "ratio_max": ratio.max(), "bias_max": model.b.max()},
+    )
+
+
+CLAIMS = (
+    sticky_one,
+    sticky_half,
+    half_is_antipodal_pairs,
+    line_at_half,
+    tegum_products,
+    pure_polytopes,
+    dimensions_add_up,
+    signed_sums_measure_nothing,
+    polygon_norm_and_bias,
+)

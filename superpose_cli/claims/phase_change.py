@@ -1,0 +1,234 @@
+"""Superposition as a Phase Change: the fate of an extra feature, and that the change is of first order."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from superpose_cli.claims.base import Measured, claim
+from superpose_cli.claims.branches import Branch, crossing
+from superpose_cli.claims.stored import models, need, need_setting, restarts
+from superpose_cli.results.run import Run
+from superpose_cli.toy_model.metrics import F64
+from superpose_cli.toy_model.theory import (
+    antipodal_pair_loss,
+    best_solution,
+    phase_2_in_1,
+    phase_3_in_2,
+    phase_boundary,
+)
+
+SECTION = "Superposition as a Phase Change"
+
+CLEAR = 1.10
+"""Where the second best solution of theory costs at least this times the best, theory is clear."""
+
+
+def _agreement(
+    run: Run, theory: Callable[[npt.ArrayLike, npt.ArrayLike], Mapping[str, F64]], least: float
+) -> Measured:
+    """In how many cells the best restart's last feature has the fate that costs least in theory."""
+    found = models(run)
+    p = np.array([model.p for model in found])
+    r = np.array([model.row["last_importance"] for model in found])
+    need(len(found) >= 25, f"needs a map of 25 cells and more, the run has {len(found)}")
+    losses = dict(theory(p, r))
+    fate = best_solution(losses)
+    fate = np.where(fate == "others_superposed", "dedicated", fate)
+    best, second = np.sort(np.stack(list(losses.values())), axis=0)[:2]
+    agrees = fate == np.array([model.features["regime"].astype(str)[-1] for model in found])
+    clear = second >= CLEAR * best
+    fates = len(np.unique(fate))
+    need(fates == 3, f"needs cells of all three fates, the map has {fates}")
+    return Measured(
+        bool(agrees.mean() >= least and agrees[clear].mean() >= least + 0.01),
+        f"{100 * agrees.mean():.1f} % of {len(found)} cells, {100 * agrees[clear].mean():.1f} % of the "
+        f"{clear.sum()} where theory is clear",
+        {"agreement": agrees.mean(), "agreement_where_clear": agrees[clear].mean(), "cells": len(found)},
+    )
+
+
+@claim(
+    "phase-2-in-1",
+    statement="Whether the second of two features in one dimension is ignored, superposed or dedicated is "
+    "decided by which of the three costs least.",
+    section=SECTION,
+    source="theory",
+    citation="loss of ignoring p/3 - p^2/4, of an antipodal pair (1 + r) p^2 / 6, both derived",
+    experiment="phase_2_in_1",
+    expected="the best restart has the fate of least cost in 95 % of the cells, in 96 % where theory is "
+    "clear",
+    tolerance="theory fixes norms at 1 and the pair's bias at 0, so cells on its boundary may differ; "
+    "clear: the second best costs 10 % more",
+)
+def phase_2_in_1_agrees(run: Run) -> Measured:
+    need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, output_activation="relu")
+    return _agreement(run, phase_2_in_1, 0.95)
+
+
+@claim(
+    "phase-3-in-2",
+    statement="With three features in two dimensions there is a fourth solution, the two others in "
+    "superposition; again the cheapest decides what becomes of the extra feature.",
+    section=SECTION,
+    source="theory",
+    citation="the terms of phase-2-in-1, with p^2/3 for the two others as a pair",
+    experiment="phase_3_in_2",
+    expected="the best restart has the fate of least cost in 95 % of the cells, in 96 % where theory is "
+    "clear",
+    tolerance="as for phase-2-in-1",
+)
+def phase_3_in_2_agrees(run: Run) -> Measured:
+    need_setting(run, restarts=4, steps=200, n_features=3, n_hidden=2, output_activation="relu")
+    return _agreement(run, phase_3_in_2, 0.95)
+
+
+@claim(
+    "antipodal-pair-cost",
+    statement="A superposed pair is antipodal, and costs only what rows with both features on cost.",
+    section=SECTION,
+    source="theory",
+    citation="(1 + r) p^2 / 6, derived",
+    experiment="phase_2_in_1",
+    expected="trained loss over theory's between 0.9 and 1.01 wherever p <= 0.2 and the pair is superposed",
+    tolerance="norms and biases, which theory fixes, are free: they win up to 9 % at p = 0.2 and extreme "
+    "r; 1 % "
+    "is what 1,000 steps leave to go",
+)
+def antipodal_pair_cost(run: Run) -> Measured:
+    need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, loss_method="population")
+    pairs = [model for model in models(run) if model.p <= 0.2 and model.superposed.all()]
+    need(len(pairs) >= 10, f"needs 10 superposed cells with p <= 0.2, the run has {len(pairs)}")
+    theory = np.array([float(antipodal_pair_loss(model.p, model.row["last_importance"])) for model in pairs])
+    ratio = np.array([2 * model.row["loss"] for model in pairs]) / theory
+    opposite = all(model.G[0, 1] < 0 for model in pairs)
+    return Measured(
+        bool(opposite and ratio.min() >= 0.9 and ratio.max() <= 1.01),
+        f"{ratio.min():.3f} to {ratio.max():.4f} in {len(pairs)} cells, "
+        f"{'all' if opposite else 'not all'} antipodal",
+        {"loss_over_theory_min": ratio.min(), "loss_over_theory_max": ratio.max(), "cells": len(pairs)},
+    )
+
+
+def _two_branches(run: Run) -> list[tuple[float, Branch, Branch]]:
+    """By importance r: the lowest losses over p of antipodal pairs, and of one feature alone.
+
+    For r in 0.3 .. 3.5 but not near 1, where the change happens at dense p, without a clean phase.
+    """
+    rows = restarts(run, ["feature_probability", "last_importance", "loss"])
+    feature = run.features(["cell", "restart", "feature", "regime", "norm", "row_sum"])
+    # Row 1 of G sums to ||W_1||^2 + G_01: less than ||W_1||^2 where the two point opposite ways.
+    feature["opposite"] = feature["row_sum"] < feature["norm"] ** 2
+    first, last = (feature[feature["feature"] == i].drop(columns="feature") for i in (0, 1))
+    both = first.merge(last, on=["cell", "restart"], suffixes=("_first", "_last"))
+    rows = rows.merge(both, on=["cell", "restart"])
+    superposed, dedicated = (
+        [(rows[f"regime_{which}"] == name).to_numpy() for which in ("first", "last")]
+        for name in ("superposed", "dedicated")
+    )
+    pair = superposed[0] & superposed[1] & rows["opposite_last"].to_numpy()
+    alone = dedicated[0] ^ dedicated[1]
+    found = []
+    importance = np.unique(rows["last_importance"].to_numpy())
+    uneven = np.maximum(importance, 1 / importance)
+    for r in importance[(uneven >= 1.25) & (uneven <= 3.5)]:
+        here = np.isclose(rows["last_importance"].to_numpy(), r)
+        found.append(
+            (
+                float(r),
+                Branch.least(rows.loc[here & pair], "feature_probability"),
+                Branch.least(rows.loc[here & alone], "feature_probability"),
+            )
+        )
+    return found
+
+
+@claim(
+    "phase-boundary",
+    statement="Superposition begins at a definite sparsity, which depends on the relative importance as the "
+    "two costs do.",
+    section=SECTION,
+    source="theory",
+    citation="p* = 4r/(2 + 5r) for r <= 1 and 4/(5 + 2r) for r >= 1: where the two costs are equal",
+    experiment="phase_2_in_1",
+    expected="the trained losses of the two branches cross at 1 to 1.2 times p*, for r in 0.3 .. 0.8, "
+    "1.25 .. 3.5",
+    tolerance="trained pairs cost less than theory's at dense p, so they win up to a p higher by 4 to 13 "
+    "%; near "
+    "r = 1 there is no clean phase",
+)
+def phase_boundary_is_theorys(run: Run) -> Measured:
+    need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, loss_method="population")
+    ratio, told = [], []
+    for r, pair, alone in _two_branches(run):
+        if (cross := crossing(pair, alone)) is not None:
+            ratio.append(cross.at / float(phase_boundary(r)))
+            told.append(f"{cross.at:.2f} (r = {r:.2g})")
+    need(len(ratio) >= 4, f"needs 4 importances at which both branches are stored, the run has {len(ratio)}")
+    return Measured(
+        min(ratio) >= 1.0 and max(ratio) <= 1.2,
+        f"at p = {', '.join(told)}: {min(ratio):.2f} to {max(ratio):.2f} times p*",
+        {"crossing_over_theory_min": min(ratio), "crossing_over_theory_max": max(ratio), "rows": len(ratio)},
+    )
+
+
+@claim(
+    "phase-change-first-order",
+    statement="The change is of first order: both solutions exist on both sides, and their losses cross with "
+    "different slopes, so that the best loss has a kink.",
+    section=SECTION,
+    source="theory",
+    citation="d ln L / d ln p is 2 for an antipodal pair and at most 1 for one feature alone, by T2 and T1",
+    experiment="phase_2_in_1",
+    expected="at each crossing the pair's d ln L / d ln p is at least 0.8 above the other's",
+    tolerance="0.8 of the difference of more than 1 in theory: trained norms flatten the pair's curve",
+)
+def phase_change_is_first_order(run: Run) -> Measured:
+    need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, loss_method="population")
+    crossings = [crossing(pair, alone) for _, pair, alone in _two_branches(run)]
+    found = [cross for cross in crossings if cross is not None]
+    need(len(found) >= 4, f"needs 4 importances at which both branches are stored, the run has {len(found)}")
+    gap = [cross.slope - cross.other_slope for cross in found]
+    both = sum(cross.shared for cross in found)
+    return Measured(
+        min(gap) >= 0.8,
+        f"slopes {min(c.slope for c in found):.2f} to {max(c.slope for c in found):.2f} against "
+        f"{min(c.other_slope for c in found):.2f} to {max(c.other_slope for c in found):.2f}, at "
+        f"{len(found)} importances; {both} cells hold restarts of both",
+        {"slope_gap_min": min(gap), "slope_gap_max": max(gap), "cells_with_both": both},
+    )
+
+
+@claim(
+    "half-the-starts-are-stuck",
+    statement="Where the best solution is an antipodal pair, about half of all starts never find it: two "
+    "weights of one sign stay so.",
+    section=SECTION,
+    source="theory",
+    citation="Xavier's signs are independent, and no path from one sign to two lowers the loss all the way",
+    experiment="phase_2_in_1",
+    expected="a share of 0.4 to 0.6, over the cells with p <= 0.25 and r in 0.7 .. 1.5",
+    tolerance="0.1: about three standard errors of the share over the 256 starts there",
+)
+def half_the_starts_are_stuck(run: Run) -> Measured:
+    need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, init_kind="xavier_normal")
+    rows = restarts(run, ["feature_probability", "last_importance", "loss"])
+    rows = rows[(rows["feature_probability"] <= 0.25) & rows["last_importance"].between(0.7, 1.5)]
+    need(len(rows) >= 100, f"needs 100 starts there, the run has {len(rows)}")
+    p, r = (rows[name].to_numpy(np.float64) for name in ("feature_probability", "last_importance"))
+    stuck = 2 * rows["loss"].to_numpy() > 1.5 * antipodal_pair_loss(p, r)
+    return Measured(
+        0.4 <= float(stuck.mean()) <= 0.6,
+        f"{stuck.mean():.2f} of {len(rows)} starts cost more than 1.5 times the pair",
+        {"share": stuck.mean(), "starts": len(rows)},
+    )
+
+
+CLAIMS = (
+    phase_2_in_1_agrees,
+    phase_3_in_2_agrees,
+    antipodal_pair_cost,
+    phase_boundary_is_theorys,
+    phase_change_is_first_order,
+    half_the_starts_are_stuck,
+)
