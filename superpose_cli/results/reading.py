@@ -17,6 +17,11 @@ from superpose_cli.errors import RunError
 from superpose_cli.results import layout
 from superpose_cli.results.columns import SCHEMA_VERSION
 
+CHECKED = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
+"""Pages are held against their checksums: a flipped bit is damage, not another number."""
+
 Cells = Sequence[int] | npt.NDArray[np.int64]
 
 
@@ -68,7 +73,7 @@ class Tables:
         files = [layout.shard_file(self.run, table, shard) for shard in shards or self.shards]
         names = schema.names if columns is None else list(columns)
         try:
-            dataset = ds.dataset([str(file) for file in files], schema=schema, format="parquet")
+            dataset = ds.dataset([str(file) for file in files], schema=schema, format=CHECKED)
             found = dataset.to_table(columns=names, filter=_filter(cells)).unify_dictionaries()
             return found.replace_schema_metadata()  # pandas would obey notes of its own in it
         except (pa.ArrowException, OSError) as error:
@@ -123,7 +128,7 @@ def _first_unreadable(files: list[Path], columns: list[str]) -> Path:
     """The file to blame for a failed read; their folder if each can be read alone."""
     for file in files:
         try:
-            pq.ParquetFile(file).read(columns)
+            pq.ParquetFile(file, page_checksum_verification=True).read(columns)
         except (pa.ArrowException, OSError):
             return file
     return files[0].parent

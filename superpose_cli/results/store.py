@@ -134,7 +134,7 @@ def _write(table: pa.Table, path: Path) -> None:
     numbers = (pa.types.is_floating, pa.types.is_list)
     repeating = [field.name for field in table.schema if not any(kind(field.type) for kind in numbers)]
     options: dict[str, Any] = {"use_dictionary": repeating, "row_group_size": ROW_GROUP}
-    pq.write_table(table, path, compression="zstd", **options)
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True, **options)
 
 
 def _canonical(table: pa.Table, order: tuple[str, ...]) -> pa.Table:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -228,6 +229,25 @@ def test_wrong_files(run: Path, table: str, damage: Callable[[Path], object], me
         loaded.weights(best=False)
     assert f"{table}.parquet" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("table", ["instances", "features", "history"])
+def test_no_flipped_bit_makes_another_number(run: Path, table: str) -> None:
+    """Wherever in the pages of a table: it is told, or it changes nothing."""
+    file, draw = run / f"{table}.parquet" / "shard-000001.parquet", np.random.default_rng(1)
+    good, whole = file.read_bytes(), getattr(load_run(run), table)()
+    pages = len(good) - 8 - int.from_bytes(good[-8:-4], "little")
+    told = 0
+    for at in draw.choice(np.arange(4, pages), 60, replace=False):
+        bad = bytearray(good)
+        bad[at] ^= 1 << draw.integers(8)
+        file.write_bytes(bad)
+        try:
+            pd.testing.assert_frame_equal(getattr(load_run(run), table)(), whole)
+        except RunError as error:
+            assert f"{file} is damaged" in str(error)
+            told += 1
+    assert told > 30
 
 
 def test_unknown_columns(run: Path) -> None:
