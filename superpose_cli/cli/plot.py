@@ -66,6 +66,8 @@ def plot(
     figures = loaded.path / "figures"
     if out is None and not figures.resolve().is_relative_to(loaded.path.resolve()):
         raise RunError(f"{figures} leads out of the run's folder: remove that link or choose another --out")
+    if out and any(folder.suffix == ".parquet" for folder in (out.resolve(), *out.resolve().parents)):
+        raise RunError(f"{out} is a table's folder, which holds nothing else: choose another --out")
     paths = draw(loaded, names, look, [name.strip() for name in formats.split(",")], out)
     if json_:
         print_json({"run": loaded.path, "figures": paths})

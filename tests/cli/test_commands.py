@@ -161,6 +161,14 @@ def test_plots_that_cannot_be_drawn(line: str, hint: str) -> None:
     assert not Path("here/figures").exists()
 
 
+def test_no_figure_among_the_files_of_a_table() -> None:
+    run = Path(superpose("sweep -q " + GRID).stdout.strip())
+    for inside in ("features.parquet", "instances.parquet/figures"):
+        said = superpose(f"plot {run} --plot dims --out {run / inside}", exit_code=2).stderr
+        assert "a table's folder, which holds nothing else: choose another --out" in said
+    assert not list(run.glob("*.parquet/*.png"))
+
+
 def test_list() -> None:
     assert "intro" in superpose("list experiments").stdout
     assert superpose("list plots").stdout.startswith("arrows")
