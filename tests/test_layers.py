@@ -21,10 +21,12 @@ ORDER = (
     "results",
     "plots",
     "claims",
+    "report",
     "planning",
     "launchers",
     "session",
     "pipeline",
+    "reproduce",
     "cli",
     "__main__",
 )
@@ -34,18 +36,21 @@ SEES = {
     "toy_model": {"errors"},
     "plots": {"errors", "toy_model", "results"},
     "claims": {"errors", "toy_model", "results"},
+    "report": {"errors", "toy_model", "results", "plots", "claims"},
 }
 """Rooms that see less than what lies before them."""
 
 OUTSIDE = {
     "hydra": ("experiment/_hydra.py",),
     "jax": ("benchmark/jax_loop.py",),
+    "jinja2": ("report/",),
     "matplotlib": ("plots/",),
     "numba": ("engines/",),
     "omegaconf": ("experiment/_hydra.py",),
     "pyarrow": ("results/",),
     "ray": ("launchers/ray.py",),
     "rich": ("cli/",),
+    "sklearn": ("plots/fitted.py",),
     "submitit": ("launchers/slurm.py",),
     "torch": ("benchmark/", "engines/", "pipeline.py"),
     "typer": ("cli/",),

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from superpose_cli import __version__
-from superpose_cli.cli import bench, clean, compare, plan, plot, report, show, sweep, train, verify
+from superpose_cli.cli import bench, clean, compare, plan, plot, report, reproduce, show, sweep, train, verify
 from superpose_cli.cli import list as list_command
 from superpose_cli.errors import ConfigError, RunError, SuperposeError
 
@@ -60,6 +60,7 @@ app = typer.Typer(
 )
 app.command("train", rich_help_panel="Train")(train.train)
 app.command("sweep", rich_help_panel="Train")(sweep.sweep)
+app.command("reproduce", rich_help_panel="Train")(reproduce.reproduce)
 app.command("plan", rich_help_panel="Train")(plan.plan)
 app.command("plot", rich_help_panel="Look")(plot.plot)
 app.command("show", rich_help_panel="Look")(show.show)

@@ -8,7 +8,7 @@ same data gives the same SVG and PDF bytes.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
@@ -251,7 +251,8 @@ def replacing(path: Path) -> Iterator[Path]:
             f"cannot write {path}: {error.strerror or error}; free the disk or choose another folder"
         ) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
 
 
 def save_figure(figure: Figure, path: Path, style: Style) -> None:

@@ -1,0 +1,157 @@
+"""All of the paper: every shipped experiment trained and drawn in turn, then the claims, then one page."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import yaml
+
+from superpose_cli.claims.registry import claims
+from superpose_cli.claims.verify import Verified, verify
+from superpose_cli.engines.watch import Watch
+from superpose_cli.errors import ConfigError, SuperposeError
+from superpose_cli.experiment.compose import load_experiment
+from superpose_cli.experiment.config_dir import config_dir, list_experiments
+from superpose_cli.experiment.fields import did_you_mean, shown
+from superpose_cli.pipeline import OUTPUTS, run_experiment
+from superpose_cli.plots.style import find_style
+from superpose_cli.report.figures import Figures, draw_figures, keep_figures
+from superpose_cli.report.page import chapter, render, write_page
+from superpose_cli.results.run import Run, load_run
+from superpose_cli.session import RunResult
+
+SHIPPED = "reproduce.yaml"
+"""In conf/: the experiments in order, each with the overrides of its short form."""
+PAGE = "reproduce.html"
+QUICK = "quick"
+"""Folder of the short forms' runs, in that of all runs: they are never taken for the newest full run."""
+
+Ended = Literal["complete", "interrupted"]
+
+
+class Audience(Watch, Protocol):
+    """Who is told how all of it goes; a `Watch` of the one run at hand."""
+
+    def entered(self, number: int, total: int, name: str) -> None:
+        """The experiment `number` of `total` begins."""
+        ...
+
+    def doing(self, what: str) -> None:
+        """What is done now beside training: "drawing", "measuring claims", "writing the page"."""
+        ...
+
+    def left(self, part: "Part") -> None:
+        """The experiment at hand has ended."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What came of one experiment."""
+
+    name: str
+    result: RunResult | None
+    """None where it could not be trained."""
+    figures: tuple[Path, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Why other figures of its list could not be drawn."""
+    error: str = ""
+
+    @property
+    def status(self) -> str:
+        """That of its run, or "failed"."""
+        return "failed" if self.error or self.result is None else self.result.status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduced:
+    """What came of all of it."""
+
+    status: Ended
+    parts: tuple[Part, ...]
+    """As far as it got."""
+    verified: tuple[Verified, ...] = ()
+    page: Path | None = None
+    """None where it was interrupted."""
+
+
+def shipped() -> dict[str, tuple[str, ...]]:
+    """The experiments of the paper in order, and the overrides of the short form of each."""
+    tree = yaml.safe_load((config_dir() / SHIPPED).read_text(encoding="utf-8"))
+    return {name: tuple(overrides or ()) for name, overrides in tree.items()}
+
+
+def chosen(only: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Those of `shipped` that are named, all if none is. ConfigError for a name that it lacks."""
+    all_, wanted = shipped(), set(only)
+    for name in wanted - set(all_):
+        raise ConfigError(
+            f"experiment {shown(name)} is not one that reproduce trains.{did_you_mean(name, list(all_))} "
+            f"There are: {', '.join(all_)}."
+        )
+    return {name: overrides for name, overrides in all_.items() if not wanted or name in wanted}
+
+
+def reproduce(
+    audience: Audience,
+    *,
+    only: Iterable[str] = (),
+    quick: bool = False,
+    overrides: Sequence[str] = (),
+    outputs: Path = OUTPUTS,
+    page: Path | None = None,
+    max_seconds: float | None = None,
+) -> Reproduced:
+    """Train what is not stored yet, draw each experiment's figures, measure the claims, write the page.
+
+    Runs are those of `superpose sweep experiment=NAME` under `outputs`; those of the short form, which
+    `quick` takes, are under outputs/quick. What is complete is not trained again, and an experiment that
+    cannot be trained does not keep the others from it. `overrides` hold for all, after their own.
+    Ctrl-C, SIGTERM (while training) and `max_seconds` interrupt it, with no page written.
+    """
+    began, experiments = time.monotonic(), chosen(only)
+    folder = outputs / QUICK if quick else outputs
+    parts: list[Part] = []
+    done: list[tuple[Run, Figures]] = []
+    for number, (name, short) in enumerate(experiments.items(), start=1):
+        left = None if max_seconds is None else max_seconds - (time.monotonic() - began)
+        if left is not None and left <= 0:
+            return Reproduced(status="interrupted", parts=tuple(parts))
+        audience.entered(number, len(experiments), name)
+        result = None
+        try:
+            asked = load_experiment([f"experiment={name}", *(short if quick else ()), *overrides])
+            result = run_experiment(asked, outputs=folder, max_seconds=left, watch=audience)
+            if result.status == "interrupted":
+                return Reproduced(status="interrupted", parts=(*parts, Part(name=name, result=result)))
+            audience.doing("drawing")
+            run = load_run(result.path)
+            figures = draw_figures(run, find_style("light"))
+            paths = keep_figures(figures.drawn, run.path)
+            part = Part(name=name, result=result, figures=tuple(paths), left_out=figures.left_out)
+            done.append((run, figures))
+        except SuperposeError as error:
+            part = Part(name=name, result=result, error=" ".join(str(error).split()))
+        parts.append(part)
+        audience.left(part)
+    if not done:
+        raise SuperposeError(f"no experiment came to its figures: {parts[0].error}")
+    audience.doing("measuring claims")
+    about = [one for one in claims() if experiments.keys() & set(one.experiments)]
+    verified = verify([run for run, _ in done], about)
+    audience.doing("writing the page")
+    page = page or folder / PAGE
+    write_page(page, _page(done, verified, quick))
+    return Reproduced(status="complete", parts=tuple(parts), verified=tuple(verified), page=page)
+
+
+def _page(done: Sequence[tuple[Run, Figures]], verified: Sequence[Verified], quick: bool) -> str:
+    descriptions = dict(list_experiments())
+    chapters = [
+        chapter(run, figures, verified, number=number, description=descriptions.get(run.name, ""))
+        for number, (run, figures) in enumerate(done, start=1)
+    ]
+    title = "Toy Models of Superposition, reproduced"
+    return render(chapters, verified, f"{title} in short" if quick else title)
