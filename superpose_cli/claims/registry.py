@@ -3,11 +3,37 @@
 import difflib
 from collections.abc import Iterable
 
-from superpose_cli.claims import correlated, deformed, geometry, linear, phase_change
+from superpose_cli.claims import (
+    capacity,
+    computation,
+    correlated,
+    deformed,
+    geometry,
+    incidental,
+    linear,
+    memorization,
+    neurons,
+    phase_change,
+    remedies,
+    training,
+)
 from superpose_cli.claims.base import Claim
 from superpose_cli.errors import ConfigError
 
-_MODULES = (linear, phase_change, geometry, deformed, correlated)
+_MODULES = (
+    linear,
+    phase_change,
+    geometry,
+    deformed,
+    correlated,
+    training,
+    neurons,
+    computation,
+    remedies,
+    memorization,
+    capacity,
+    incidental,
+)
 
 
 def claims() -> tuple[Claim, ...]:

@@ -1,6 +1,6 @@
 """Every stored column: its type, its unit and what it means. The one table that code and documents share.
 
-Types: i32, i64, f32, f64, bool; `str`: dictionary-encoded text; `hex`: plain text, unique per instance;
+Types: i32, i64, f32, f64, bool; `str`: dictionary-encoded text; `hex`: plain text, 16 hex digits;
 `f32[]`, `f64[]`: lists. A unit of 1 is a pure number. Names of configuration columns are the configuration's
 leaf names, made unique; a column that the cell's kinds do not use is null.
 """
@@ -81,6 +81,11 @@ CONFIG = (
     Column("train_objective", "str", "1", "Training on drawn rows or on the expected loss."),
 )
 
+DRAWN = (
+    Column("table_key", "hex", "1", "Philox key that the fixed table is drawn from (finite).", nullable=True),
+)
+"""What follows from the configuration, for whoever wants the same draws again."""
+
 MEASURED = (
     Column("objective", "f64", "loss", "What was trained: the loss plus hidden_l1 times hidden_l1_mean."),
     Column("loss", "f64", "loss", "Importance-weighted squared error, mean over rows and features."),
@@ -132,7 +137,7 @@ MEASURED = (
     Column("numerics", "str", "1", "Engine, dtype, version and instruction set: equal bits where equal."),
 )
 
-INSTANCES = IDENTITY + CONFIG + MEASURED
+INSTANCES = IDENTITY + CONFIG + DRAWN + MEASURED
 
 FEATURES = (
     *IDENTITY,

@@ -56,7 +56,9 @@ def identity(batch: InstanceBatch, count: int = 1) -> Columns:
 
 def configuration(grid: Grid, batch: InstanceBatch) -> Columns:
     """The columns of the instances table that are known before training."""
-    return {**identity(batch), "seed": batch.seed, **grid.cell_columns(batch.cell)}
+    table_key = batch.table_key if batch.family.data == DataKind.finite else None
+    cells = grid.cell_columns(batch.cell)
+    return {**identity(batch), "seed": batch.seed, "table_key": table_key, **cells}
 
 
 def _instances(grid: Grid, trained: Trained) -> Columns:

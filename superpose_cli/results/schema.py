@@ -52,7 +52,7 @@ def schema(table: str, labels: tuple[str, ...] = ()) -> pa.Schema:
 
 
 def instances_table(columns: Mapping[str, ColumnData]) -> pa.Table:
-    """One row per instance. `key` is uint64 (N,); any text column beyond the schema's is an axis label."""
+    """One row per instance. Keys are uint64 (N,); any text column beyond the schema's is an axis label."""
     known = {column.name for column in TABLES["instances"]}
     return _table("instances", columns, tuple(name for name in columns if name not in known))
 
@@ -94,7 +94,7 @@ def _array(field: pa.Field, data: ColumnData, n_rows: int) -> pa.Array | pa.Chun
         if isinstance(data, pa.ChunkedArray):
             stored: Any = data
             return stored.cast(field.type)
-        if field.name == "key":
+        if field.type == ARROW_TYPES["hex"]:
             return _hex(np.asarray(data))
         if field.type == LABEL:
             return _labels(data, n_rows)
@@ -117,7 +117,7 @@ def _hex(key: npt.NDArray[np.uint64]) -> pa.Array:
     (cell, restart).
     """
     if key.dtype != np.uint64:
-        raise ValueError(f"key must be uint64, not {key.dtype}")
+        raise ValueError(f"a key must be uint64, not {key.dtype}")
     digits = pa.py_buffer(key.astype(">u8").tobytes().hex().encode())
     offsets = pa.py_buffer(_offsets(len(key), 16))
     return pa.StringArray.from_buffers(len(key), offsets, digits)

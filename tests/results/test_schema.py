@@ -137,7 +137,7 @@ def test_weights_are_not_copied() -> None:
         ({"norm": np.array(["a", "b", "c"])}, "column norm"),
         ({"norm": "one"}, "column norm"),
         ({"regime": np.arange(3)}, "column regime"),
-        ({"key": np.arange(3)}, "key must be uint64"),
+        ({"key": np.arange(3)}, "a key must be uint64"),
     ],
 )
 def test_wrong_columns_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -1,0 +1,176 @@
+"""Computation in Superposition: the absolute value of more features than pairs of neurons."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from superpose_cli.claims.base import Measured, claim
+from superpose_cli.claims.neurons import monosemantic
+from superpose_cli.claims.stored import Model, models, need, need_setting
+from superpose_cli.results.run import Run
+from superpose_cli.toy_model.metrics import F64
+from superpose_cli.toy_model.theory import ignored_feature_loss
+
+SECTION = "Computation in Superposition"
+
+SIGNIFICANT = 0.1
+"""An input weight counts from this share of its neuron's largest."""
+
+
+@claim(
+    "two-neurons-a-feature",
+    statement="The absolute value of a feature takes two neurons, one for each sign: |x| = ReLU(x) + "
+    "ReLU(-x).",
+    section=SECTION,
+    source="theory",
+    citation="|x| = ReLU(x) + ReLU(-x) is exact",
+    experiment="absolute_small",
+    expected="each of 6 neurons reads one of 3 features, each feature is read by two of opposite signs, "
+    "and the "
+    "loss ratio is below 1e-4",
+    tolerance="10 % of a neuron's largest input weight counts as none; the loss could be 0",
+)
+def two_neurons_a_feature(run: Run) -> Measured:
+    need_setting(run, restarts=4, steps=2000, target="abs", n_features=3, n_hidden=6)
+    (model,) = models(run)
+    read = np.abs(model.W) > SIGNIFICANT * np.abs(model.W).max(axis=0)
+    signs = [sorted(np.sign(model.W[i, read[i]]).tolist()) for i in range(3)]
+    ratio = float(model.row["loss_ratio"])
+    paired = bool((read.sum(axis=0) == 1).all() and all(own == [-1.0, 1.0] for own in signs))
+    return Measured(
+        paired and ratio < 1e-4,
+        f"features are read by {', '.join(str(len(own)) for own in signs)} neurons, "
+        f"{'with opposite signs' if paired else 'not one to one with opposite signs'}; loss ratio "
+        f"{ratio:.1g}",
+        {"loss_ratio": ratio, "paired": paired},
+    )
+
+
+def _explained(model: Model) -> F64:
+    """(n,): R^2 of each feature's |x_i|, uniform on (0, 1] when on."""
+    p, importance = model.features["feature_probability"], model.features["importance"]
+    return 1 - model.features["feature_loss"] / (importance * ignored_feature_loss(p))
+
+
+def _large(run: Run) -> dict[float, Model]:
+    """By density, the densest first, the best absolute-value models; dead outputs decide nothing."""
+    need_setting(run, restarts=2, steps=10_000, target="abs", n_features=100, n_hidden=40)
+    found = dict(sorted(((model.p, model) for model in models(run)), reverse=True))
+    need(max(found) >= 0.3 and min(found) <= 0.01, "needs densities from 0.3 and above to 0.01 and below")
+    dead = [p for p, model in found.items() if p < 0.005 or model.row["status"] == "dead"]
+    need(not dead, f"outputs are dead at p = {', '.join(f'{p:g}' for p in dead)}: use larger batches")
+    return found
+
+
+@claim(
+    "computing-in-superposition",
+    statement="Sparse features are computed in superposition: more of them than half of the neurons, "
+    "better than "
+    "any model without superposition could.",
+    section=SECTION,
+    source="theory",
+    citation="without superposition m neurons compute m/2 features, and the loss ratio is decay^(m/2): "
+    "0.8^20 = 0.0115",
+    experiment="absolute_large",
+    expected="at p = 0.01 more than 20 features with R^2 > 0.5 and a loss ratio below 0.0115; at every p "
+    ">= 0.1 at "
+    "most 20, above 0.0115",
+    tolerance="R^2 of 1/2 counts as computed; 1 % in the ratio for sampling",
+)
+def computing_in_superposition(run: Run) -> Measured:
+    found = _large(run)
+    bound = {
+        p: float(
+            (model.features["importance"][model.n_hidden // 2 :]).sum() / model.features["importance"].sum()
+        )
+        for p, model in found.items()
+    }
+    computed = {p: int((_explained(model) > 0.5).sum()) for p, model in found.items()}
+    ratio = {p: float(model.row["loss_ratio"]) for p, model in found.items()}
+    sparse = min(found)
+    dense = [p for p in found if p >= 0.1]
+    return Measured(
+        computed[sparse] > 20
+        and ratio[sparse] < 0.99 * bound[sparse]
+        and all(computed[p] <= 20 and ratio[p] > 0.99 * bound[p] for p in dense),
+        "; ".join(f"p = {p:g}: {computed[p]} features, loss ratio {ratio[p]:.4f}" for p in found),
+        {f"computed_at_{p:g}": count for p, count in computed.items()}
+        | {f"loss_ratio_at_{p:g}": value for p, value in ratio.items()},
+    )
+
+
+@claim(
+    "computing-neurons-mix",
+    statement="The neurons that compute are pure while features are dense, and mixed when they are sparse.",
+    section=SECTION,
+    source="paper",
+    citation="the stack plots of the absolute-value model over sparsity",
+    experiment="absolute_large",
+    expected="at least 35 of 40 monosemantic at every p >= 0.1, at most 5 at p = 0.01, never more at a "
+    "sparser p "
+    "below 0.3",
+    tolerance="5 neurons: some carry a stray feature at every density",
+)
+def computing_neurons_mix(run: Run) -> Measured:
+    counts = {p: monosemantic(model) for p, model in _large(run).items()}
+    dense = [count for p, count in counts.items() if p >= 0.1]
+    falling = all(left >= right for left, right in pairwise(c for p, c in counts.items() if p <= 0.3))
+    return Measured(
+        min(dense) >= 35 and counts[min(counts)] <= 5 and falling,
+        ", ".join(f"{count} of 40 at p = {p:g}" for p, count in counts.items()),
+        {f"monosemantic_at_{p:g}": count for p, count in counts.items()},
+    )
+
+
+def _motifs(model: Model) -> list[tuple[int, int, int]]:
+    """(i, j, k): feature i is computed by neuron k, which also disturbs j, and a second neuron inhibits that.
+
+    Each neuron's free scale is set so that |in_i in_j| = 1. Then |in_i| >= 2 |in_j| and out_j >= 2 out_i > 0,
+    with inputs of opposite signs, and some neuron q reads i with the same sign and writes less than minus
+    half as much into j as k does.
+    """
+    found = []
+    n, m = model.W.shape
+    for k in range(m):
+        for i in range(n):
+            for j in range(n):
+                read, other = model.W[i, k], model.W[j, k]
+                if i == j or read * other >= 0:
+                    continue
+                scale = float(np.sqrt(abs(read * other)))
+                into_i, into_j = model.decoder[i, k] * scale, model.decoder[j, k] * scale
+                if abs(read) < 2 * abs(other) or not into_j >= 2 * into_i > 0:
+                    continue
+                effect = abs(read) * model.decoder[j, k]
+                inhibits = [
+                    abs(model.W[i, q]) * model.decoder[j, q] < -effect / 2
+                    for q in range(m)
+                    if q != k and model.W[i, q] * read > 0
+                ]
+                # Weights that training left near 0 make no motif.
+                if any(inhibits) and abs(other) > SIGNIFICANT * abs(read) and into_i > SIGNIFICANT:
+                    found.append((i, j, k))
+    return found
+
+
+@claim(
+    "asymmetric-motif",
+    statement="Two features share a neuron unequally, large in and small out for one, small in and large "
+    "out for "
+    "the other, and a second neuron inhibits the error of the first.",
+    section=SECTION,
+    source="paper",
+    citation="the asymmetric superposition motif: in [2, -1/2], out [1/2, 2], and an inhibiting neuron",
+    experiment="asymmetric_motif",
+    expected="at least one such pair of neurons in the best restart",
+    tolerance="ratios of 2 and more where the paper's sketch has 4: |in_i| >= 2 |in_j|, out_j >= 2 out_i > 0",
+)
+def asymmetric_motif(run: Run) -> Measured:
+    need_setting(run, restarts=4, steps=3000, target="abs")
+    (model,) = models(run)
+    found = _motifs(model)
+    told = "; ".join(f"neuron {k} computes feature {i} and disturbs {j}" for i, j, k in found[:3])
+    return Measured(bool(found), f"{len(found)} found{': ' if found else ''}{told}", {"motifs": len(found)})
+
+
+CLAIMS = (two_neurons_a_feature, computing_in_superposition, computing_neurons_mix, asymmetric_motif)

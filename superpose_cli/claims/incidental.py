@@ -1,0 +1,81 @@
+"""Lecomte et al. 2023, What Causes Polysemanticity?: neurons that carry two features by accident."""
+
+import numpy as np
+
+from superpose_cli.claims.base import Measured, claim
+from superpose_cli.claims.stored import need, need_setting
+from superpose_cli.results.run import Run
+from superpose_cli.toy_model.metrics import F64
+from superpose_cli.toy_model.neurons import KINDS, neuron_kinds
+
+SECTION = "Follow-up: What Causes Polysemanticity? (2023)"
+
+
+def _polysemantic(run: Run) -> dict[tuple[int, int], F64]:
+    """By (n, m), how many neurons of each restart carry more than one feature."""
+    need_setting(run, restarts=10, steps=2000, optimizer="sgd", bias=False, data_kind="exactly_k", k=1)
+    found = {}
+    for block in run.weights(best=False):
+        finite = np.isfinite(block.W).all(axis=(1, 2))
+        need(bool(finite.all()), "a restart diverged")
+        kinds = np.stack([neuron_kinds(W) for W in block.W])
+        found[block.W.shape[1:]] = (kinds == KINDS.index("polysemantic")).sum(axis=1).astype(np.float64)
+    need(all(m > n for n, m in found), "needs more neurons than features")
+    return found
+
+
+@claim(
+    "incidental-polysemanticity",
+    statement="With more neurons than features, some neurons carry two all the same: those on which two "
+    "features start with the largest weights, of opposite signs.",
+    section=SECTION,
+    source="theory",
+    citation="n^2 / (4 m) such neurons: n^2/2 pairs, 1/m of which share their largest neuron, half with "
+    "signs that "
+    "do not disturb",
+    experiment="incidental",
+    expected="the mean over at least 10 starts within 25 % of n^2 / (4 m), and above 0 in every start",
+    tolerance="25 %: the standard error of the mean of 10 counts of about 8 is 11 %; n^2/(4m) is a first "
+    "order",
+)
+def incidental_polysemanticity(run: Run) -> Measured:
+    found = _polysemantic(run)
+    ratio = {(n, m): counts.mean() / (n * n / (4 * m)) for (n, m), counts in found.items()}
+    told = "; ".join(
+        f"n = {n}, m = {m}: {counts.mean():.1f} +- {counts.std(ddof=1) / np.sqrt(len(counts)):.1f} of "
+        f"{n * n / (4 * m):.0f}"
+        for (n, m), counts in found.items()
+    )
+    return Measured(
+        all(0.75 <= share <= 1.25 for share in ratio.values())
+        and min(counts.min() for counts in found.values()) > 0,
+        told,
+        {f"ratio_at_m_{m}": share for (_, m), share in ratio.items()},
+    )
+
+
+@claim(
+    "more-neurons-fewer-accidents",
+    statement="Twice the neurons, half the accidents: polysemanticity that no shortage of neurons causes.",
+    section=SECTION,
+    source="theory",
+    citation="n^2 / (4 m) at equal n",
+    experiment="incidental",
+    expected="the mean count at m neurons over that at 2 m is 1.4 .. 2.9",
+    tolerance="a factor of 1.4 around 2: two standard errors of the ratio of two means of 10 counts",
+)
+def more_neurons_fewer_accidents(run: Run) -> Measured:
+    found = _polysemantic(run)
+    pairs = [
+        (counts.mean(), found[n, 2 * m].mean()) for (n, m), counts in found.items() if (n, 2 * m) in found
+    ]
+    need(bool(pairs), "needs two widths, one twice the other")
+    ratio = [few / max(many, 1e-9) for few, many in pairs]
+    return Measured(
+        min(ratio) >= 1.4 and max(ratio) <= 2.9,
+        f"{', '.join(f'{few:.1f} against {many:.1f}' for few, many in pairs)}: {min(ratio):.2f}",
+        {"ratio_min": min(ratio), "ratio_max": max(ratio)},
+    )
+
+
+CLAIMS = (incidental_polysemanticity, more_neurons_fewer_accidents)

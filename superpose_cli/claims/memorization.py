@@ -1,0 +1,271 @@
+"""Henighan et al. 2023, Superposition, Memorization, and Double Descent: data points, then features."""
+
+import numpy as np
+
+from superpose_cli.claims.base import Measured, claim
+from superpose_cli.claims.stored import Model, models, need, need_setting
+from superpose_cli.results.run import Run
+from superpose_cli.toy_model.metrics import F64, dimensionality
+from superpose_cli.toy_model.sampling import Law, finite_table
+
+SECTION = "Follow-up: Superposition, Memorization, and Double Descent (2023)"
+
+
+def _by_rows(run: Run) -> dict[int, Model]:
+    """By rows T of the data set, ascending, the best start by the loss on the data."""
+    need_setting(run, restarts=2, steps=5000, data_kind="finite", n_hidden=2, unit_norm=True)
+    found = {int(model.row["n_rows"]): model for model in models(run)}
+    need(len(found) >= 5, f"needs 5 sizes of the data set, the run has {len(found)}")
+    return dict(sorted(found.items()))
+
+
+def _test_loss(model: Model) -> float:
+    """Test loss over that of the output 0, which is 1/n on rows of norm 1."""
+    return float(model.row["loss"]) * len(model.W)
+
+
+def _data_dimensionality(model: Model) -> F64:
+    """(T,): the dimensionality formula on h of the data points, drawn again from their key."""
+    key = model.row.get("table_key")
+    need(isinstance(key, str), "the key of the data set is not stored: train again with --fresh")
+    rows = finite_table(
+        np,
+        Law(kind="finite", value=str(model.row["value"]), signed=bool(model.row["signed"])),
+        key=np.array([int(str(key), 16)], dtype=np.uint64),
+        n_rows=int(model.row["n_rows"]),
+        feature_probability=model.features["feature_probability"][None],
+        high=np.array([float(model.row["high"])]),
+        unit_norm=True,
+    )
+    return dimensionality(rows.astype(np.float64) @ model.W)[0]
+
+
+@claim(
+    "data-points-form-polygons",
+    statement="Of few data points, it is the points that are in superposition: T of them form a regular "
+    "T-gon.",
+    section=SECTION,
+    source="theory",
+    citation="D of a regular T-gon in the plane is 2/T",
+    experiment="memorization_reduced",
+    expected="for T = 4 .. 8, D_X of every data point within 15 % of 2/T in the mean over points, and the "
+    "data "
+    "fitted to a loss below 0.01",
+    tolerance="15 %: rows of a drawn data set are not quite orthogonal, so the polygon is not quite regular",
+    departs="T = 3 is left out: its rows share features, and the triangle is irregular.",
+)
+def data_points_form_polygons(run: Run) -> Measured:
+    found = {T: model for T, model in _by_rows(run).items() if 4 <= T <= 8}
+    need(len(found) >= 3, f"needs 3 sizes in 4 .. 8, the run has {len(found)}")
+    ratio = {T: float(_data_dimensionality(model).mean()) * T / 2 for T, model in found.items()}
+    fitted = max(float(model.row["train_loss"]) * len(model.W) for model in found.values())
+    return Measured(
+        max(abs(share - 1) for share in ratio.values()) <= 0.15 and fitted < 0.01,
+        ", ".join(f"T = {T}: {2 * share / T:.3f} of {2 / T:.3f}" for T, share in ratio.items())
+        + f"; loss on the data up to {fitted:.1g}",
+        {f"ratio_at_{T}": share for T, share in ratio.items()} | {"train_loss_max": fitted},
+    )
+
+
+def _directions(model: Model) -> tuple[int, F64]:
+    """How many features are represented, and the gaps in degrees between the directions that they make.
+
+    Neighbours less than 30 degrees apart are one direction, in the middle of theirs by their squared norms.
+    """
+    W = model.W[model.represented]
+    if not len(W):
+        return 0, np.empty(0)
+    angle = np.degrees(np.arctan2(W[:, 1], W[:, 0])) % 360
+    order = np.argsort(angle)
+    angle, weight = angle[order], np.square(W).sum(axis=1)[order]
+    gaps = np.diff(np.r_[angle, angle[0] + 360])
+    start = int(gaps.argmax()) + 1  # begin after the widest gap, so that no direction is cut
+    angle, weight = np.roll(angle, -start), np.roll(weight, -start)
+    angle = np.where(angle < angle[0], angle + 360, angle)
+    group = np.r_[0, np.cumsum(np.diff(angle) >= 30)]
+    middle = np.bincount(group, weight * angle) / np.bincount(group, weight)
+    return len(W), np.diff(np.r_[middle, middle[0] + 360])
+
+
+@claim(
+    "features-form-a-pentagon",
+    statement="Of many data points, it is features that are in superposition: they lie along five "
+    "directions, a "
+    "pentagon.",
+    section=SECTION,
+    source="paper",
+    citation="the features' picture at large T: a pentagon, as in the 2022 paper",
+    experiment="memorization_reduced",
+    expected="at T (1 - S) = 10, at most 8 of n features represented, along five directions 72 degrees "
+    "apart, and "
+    "||W||_F in 2 .. 3",
+    tolerance="20 degrees: near the transition a feature may stand beside another of the pentagon's",
+    departs="At this T a sixth feature still shares a direction; it is gone at twice as many rows.",
+)
+def features_form_a_pentagon(run: Run) -> Measured:
+    found = [model for T, model in _by_rows(run).items() if T * model.p >= 9.9]
+    need(bool(found), "needs a data set with T (1 - S) of 10 and more")
+    model = found[-1]
+    seen, gaps = _directions(model)
+    size = float(np.sqrt(model.row["frobenius_norm_sq"]))
+    return Measured(
+        seen <= 8 and len(gaps) == 5 and float(np.abs(gaps - 72).max()) <= 20 and 2 <= size <= 3,
+        f"{seen} features represented, along {len(gaps)} directions, "
+        f"{', '.join(f'{gap:.0f}' for gap in gaps[:8])} degrees apart; ||W||_F {size:.2f}",
+        {"represented": seen, "directions": len(gaps), "frobenius_norm": size},
+    )
+
+
+@claim(
+    "data-points-first-features-later",
+    statement="Models of few data points learn no feature at all: their loss on fresh data is that of the "
+    "output "
+    "0; models of many learn features.",
+    section=SECTION,
+    source="theory",
+    citation="the output 0 has a loss of 1 in these units",
+    experiment="memorization_reduced",
+    expected="test loss in 0.99 .. 1.05 for T <= 50 with a data set fitted to below 0.7, below 1 at the "
+    "largest T",
+    tolerance="5 %: T of 3 and 4 disturb fresh rows a little",
+)
+def data_points_first(run: Run) -> Measured:
+    found = _by_rows(run)
+    small = {T: _test_loss(model) for T, model in found.items() if T <= 50}
+    need(len(small) >= 3 and max(found) * found[max(found)].p >= 9.9, "needs T <= 50 and T (1 - S) >= 10")
+    fitted = max(float(found[T].row["train_loss"]) * len(found[T].W) for T in small)
+    last = _test_loss(found[max(found)])
+    return Measured(
+        min(small.values()) >= 0.99 and max(small.values()) <= 1.05 and fitted < 0.7 and last < 1,
+        f"{min(small.values()):.3f} to {max(small.values()):.3f} for T <= 50, {last:.3f} at T = {max(found)}",
+        {"test_loss_small_max": max(small.values()), "test_loss_last": last, "train_loss_small_max": fitted},
+    )
+
+
+@claim(
+    "no-grokking",
+    statement="Generalisation does not come late in training here; the reverse happens: test loss rises "
+    "while "
+    "the loss on the data falls.",
+    section=SECTION,
+    source="measured",
+    citation="the project's own question; the note shows no such history",
+    experiment="memorization_reduced",
+    expected="at the T of the highest test loss, test loss rises by at least 0.5 after the first tenth of "
+    "training while the loss on the data falls; at no T does it fall by more than 0.05 from then on",
+    tolerance="0.05 of the output 0's loss: what the last steps of the cosine polish",
+)
+def no_grokking(run: Run) -> Measured:
+    found = _by_rows(run)
+    history = run.history(["cell", "restart", "step", "loss", "train_loss"])
+    rise, fall = {}, {}
+    for T, model in found.items():
+        own = history[(history["cell"] == model.row["cell"]) & (history["restart"] == model.row["restart"])]
+        own = own.sort_values("step")
+        late = own[own["step"] >= model.row["steps"] / 10]
+        need(len(late) >= 3, "needs a history: history.every=1000")
+        test, data = (late[name].to_numpy(np.float64) * len(model.W) for name in ("loss", "train_loss"))
+        rise[T], fall[T] = float(test[-1] - test[0]), float(data[0] - data[-1])
+    peak = max(found, key=lambda T: _test_loss(found[T]))
+    return Measured(
+        rise[peak] >= 0.5 and fall[peak] > 0 and min(rise.values()) >= -0.05,
+        f"at T = {peak} test loss rises by {rise[peak]:.2f} while the loss on the data falls by "
+        f"{fall[peak]:.2f}; the largest fall of test loss at any T is {max(-min(rise.values()), 0):.3f}",
+        {"rise_at_peak": rise[peak], "least_rise": min(rise.values())},
+    )
+
+
+def _curves(run: Run, weight_decay: float, n_hidden: int) -> dict[int, float]:
+    """By T, ascending, the mean test loss over the data seeds, in units of the output 0's."""
+    found = models(run, weight_decay=weight_decay, n_hidden=n_hidden)
+    need(all(model.row["unit_norm"] for model in found), "needs rows of norm 1")
+    by_rows: dict[int, list[float]] = {}
+    for model in found:
+        by_rows.setdefault(int(model.row["n_rows"]), []).append(_test_loss(model))
+    need(len(by_rows) >= 5, f"needs 5 sizes of the data set, the run has {len(by_rows)}")
+    least = min(map(len, by_rows.values()))
+    need(least >= 3, f"needs 3 data sets of each size, the run has {least}")
+    return {T: float(np.mean(losses)) for T, losses in sorted(by_rows.items())}
+
+
+def _told(curve: dict[int, float]) -> str:
+    return ", ".join(f"{loss:.2f} at T = {T}" for T, loss in curve.items())
+
+
+@claim(
+    "double-descent",
+    statement="Test loss gets worse and then better as the data set grows, where data points give way to "
+    "features.",
+    section=SECTION,
+    source="paper",
+    citation="double descent over the size of the data set",
+    experiment="double_descent_reduced",
+    expected="m = 2: a peak of at least 1.5 between a start within 0.1 of 1 and an end below 1, its onset "
+    "(1.2) "
+    "at T (1 - S) in 1 .. 3",
+    tolerance="means over 3 and more data sets; the note's onset is at about 1",
+)
+def double_descent(run: Run) -> Measured:
+    need_setting(run, steps=5000, data_kind="finite")
+    curve = _curves(run, 0.01, 2)
+    T, loss = np.array(list(curve)), np.array(list(curve.values()))
+    p = models(run, n_hidden=2)[0].p
+    onset = float(T[loss > 1.2][0] * p) if (loss > 1.2).any() else np.inf
+    return Measured(
+        bool(loss.max() >= 1.5 and abs(loss[0] - 1) <= 0.1 and loss[-1] < 1 and 1 <= onset <= 3),
+        f"{_told(curve)}; above 1.2 from T (1 - S) = {onset:g}",
+        {"peak": loss.max(), "first": loss[0], "last": loss[-1], "onset": onset},
+    )
+
+
+@claim(
+    "weight-decay-removes-the-bump",
+    statement="Weight decay of 1 removes the bump in test loss.",
+    section=SECTION,
+    source="paper",
+    citation="the effect of weight decay on double descent",
+    experiment="double_descent_reduced",
+    expected="more than 85 % of the peak's excess over 1 is gone, where it was at least 0.5",
+    tolerance="15 % of the excess: the means of 3 and more data sets scatter",
+)
+def weight_decay_removes_the_bump(run: Run) -> Measured:
+    need_setting(run, steps=5000, data_kind="finite")
+    with_bump, without = (max(_curves(run, decay, 2).values()) for decay in (0.01, 1.0))
+    gone = 1 - (without - 1) / (with_bump - 1)
+    return Measured(
+        with_bump >= 1.5 and gone > 0.85,
+        f"the peak is {with_bump:.2f} with 0.01 and {without:.3f} with 1: {100 * gone:.0f} % is gone",
+        {"peak_0.01": with_bump, "peak_1": without, "share_gone": gone},
+    )
+
+
+@claim(
+    "larger-models-need-more-data",
+    statement="With more hidden dimensions the bump comes at more data.",
+    section=SECTION,
+    source="paper",
+    citation="double descent over the size of the data set and of the model",
+    experiment="double_descent_reduced",
+    expected="the peak of m = 4 is at a larger T than that of m = 2",
+    tolerance="none: sizes of the data set are counted in steps of the grid",
+)
+def larger_models_need_more_data(run: Run) -> Measured:
+    need_setting(run, steps=5000, data_kind="finite")
+    small, large = (_curves(run, 0.01, m) for m in (2, 4))
+    at, later = (max(curve, key=lambda T: curve[T]) for curve in (small, large))
+    return Measured(
+        later > at and large[later] > 1.2,
+        f"m = 2 peaks at T = {at} ({small[at]:.2f}), m = 4 at T = {later} ({large[later]:.2f})",
+        {"peak_rows_2": at, "peak_rows_4": later},
+    )
+
+
+CLAIMS = (
+    data_points_form_polygons,
+    features_form_a_pentagon,
+    data_points_first,
+    no_grokking,
+    double_descent,
+    weight_decay_removes_the_bump,
+    larger_models_need_more_data,
+)

@@ -1,0 +1,115 @@
+"""The Strategic Picture of Superposition: models without superposition, by an L1 penalty on h."""
+
+import numpy as np
+
+from superpose_cli.claims.base import Measured, claim
+from superpose_cli.claims.stored import Model, models, need, need_setting
+from superpose_cli.results.run import Run
+
+SECTION = "The Strategic Picture of Superposition"
+
+
+def _by_penalty(run: Run) -> dict[float, Model]:
+    """By lambda / p, ascending, the best restart; Inconclusive unless it runs from 0.002 to 0.3."""
+    need_setting(run, restarts=4, steps=3000, tied=True, n_features=20, n_hidden=5)
+    found = {float(model.row["hidden_l1"]) / model.p: model for model in models(run)}
+    need(
+        len(found) >= 6 and min(found) <= 0.002 and max(found) >= 0.3,
+        "needs 6 penalties with lambda / p from 0.002 to 0.3",
+    )
+    return dict(sorted(found.items()))
+
+
+def _told(counts: dict[float, int]) -> str:
+    return ", ".join(f"{count} at {penalty:.2g}" for penalty, count in counts.items())
+
+
+@claim(
+    "l1-removes-superposition",
+    statement="An L1 penalty on the hidden layer removes superposition.",
+    section=SECTION,
+    source="paper",
+    citation="models without superposition: L1 regularisation of h",
+    experiment="remedies",
+    expected="features in superposition at lambda = 0.001 p, none from lambda = 0.1 p on",
+    tolerance="none: features with D_i < 0.9 are counted",
+    departs="A single start is often free of it from 0.03 p; the best of 8 keeps one pair longer, which "
+    "pays.",
+)
+def l1_removes_superposition(run: Run) -> Measured:
+    counts = {penalty: int(model.superposed.sum()) for penalty, model in _by_penalty(run).items()}
+    strong = [count for penalty, count in counts.items() if penalty >= 0.0999]
+    return Measured(
+        next(iter(counts.values())) > 0 and max(strong) == 0,
+        f"superposed, by lambda / p: {_told(counts)}",
+        {f"superposed_at_{penalty:.2g}": count for penalty, count in counts.items()},
+    )
+
+
+@claim(
+    "l1-aligns-with-neurons",
+    statement="Before it removes superposition, the penalty turns features to the axes of the hidden layer.",
+    section=SECTION,
+    source="theory",
+    citation="of all rotations of h, which leave the loss as it is, those along the axes have the least "
+    "L1 norm",
+    experiment="remedies",
+    expected="mean basis alignment of the represented features at least 0.99 where lambda is 0.005 .. "
+    "0.06 p, "
+    "with features still in superposition at its lower end, and below 0.9 at 0.001 p",
+    tolerance="1 %: a feature on one neuron has 1, one in a random direction of five dimensions 0.6",
+)
+def l1_aligns_with_neurons(run: Run) -> Measured:
+    found = _by_penalty(run)
+    aligned = {
+        penalty: float(model.features["basis_alignment"][model.represented].mean())
+        for penalty, model in found.items()
+        if model.represented.any()
+    }
+    middle = {penalty: share for penalty, share in aligned.items() if 0.005 <= penalty <= 0.06}
+    need(len(middle) >= 2, "needs 2 penalties with lambda / p in 0.005 .. 0.06")
+    weakest = next(iter(aligned.values()))
+    first = found[next(iter(middle))]
+    return Measured(
+        bool(min(middle.values()) >= 0.99 and first.superposed.any() and weakest < 0.9),
+        f"{min(middle.values()):.3f} at least there, {weakest:.2f} at the weakest penalty; "
+        f"{first.superposed.sum()} features still in superposition at {next(iter(middle)):.2g} p",
+        {"alignment_min": min(middle.values()), "alignment_weakest": weakest},
+    )
+
+
+@claim(
+    "l1-costs-features",
+    statement="The penalty that removes superposition costs features: fewer are represented, and the loss "
+    "rises.",
+    section=SECTION,
+    source="paper",
+    citation="models without superposition: they perform worse",
+    experiment="remedies",
+    expected="features represented never increase with lambda, from more than m to none; the loss without "
+    "any "
+    "superposition is at least that of m dedicated features less 5 %, and twice the weakest penalty's",
+    tolerance="5 %: the m most important features, each dedicated, have the linear optimum's loss",
+)
+def l1_costs_features(run: Run) -> Measured:
+    found = _by_penalty(run)
+    counts = {penalty: int(model.represented.sum()) for penalty, model in found.items()}
+    falling = bool((np.diff(list(counts.values())) <= 0).all())
+    ratio = {penalty: float(model.row["loss_ratio"]) for penalty, model in found.items()}
+    free = min(ratio[penalty] for penalty, model in found.items() if not model.superposed.any())
+    weakest, model = next(iter(ratio.values())), next(iter(found.values()))
+    importance = model.features["importance"]
+    dedicated = float(np.sort(importance)[: -model.n_hidden].sum() / importance.sum())
+    return Measured(
+        falling
+        and counts[min(counts)] > model.n_hidden
+        and counts[max(counts)] == 0
+        and free >= 0.95 * dedicated
+        and free >= 2 * weakest,
+        f"represented, by lambda / p: {_told(counts)}; loss ratio {free:.3f} without superposition "
+        f"({dedicated:.3f} of m dedicated features), {weakest:.3f} at the weakest penalty",
+        {"loss_ratio_free": free, "loss_ratio_dedicated": dedicated, "loss_ratio_weakest": weakest},
+    )
+
+
+CLAIMS = (l1_aligns_with_neurons, l1_removes_superposition, l1_costs_features)
