@@ -5,8 +5,10 @@ import numpy as np
 from superpose_cli.claims.base import Measured, claim
 from superpose_cli.claims.stored import models, need, need_setting
 from superpose_cli.results.run import Run
+from superpose_cli.toy_model.geometry import solution_name
 from superpose_cli.toy_model.theory import ignored_feature_loss, linear_optimum
 
+MOTIVATION = "Background and Motivation"
 SECTION = "Demonstrating Superposition"
 
 
@@ -94,4 +96,159 @@ def relu_superposes_when_sparse(run: Run) -> Measured:
     )
 
 
-CLAIMS = (linear_keeps_the_top, linear_never_superposes, relu_superposes_when_sparse)
+@claim(
+    "least-important-first",
+    statement="Superposition begins with the least important of the represented features; the most important "
+    "keep dimensions of their own for longest.",
+    section=SECTION,
+    source="paper",
+    citation="“Demonstrating Superposition”, the basic results: W^T W and the bars of interference over "
+    "sparsity",
+    experiment="basic_small",
+    expected="wherever a model has dedicated and superposed features, every dedicated one is more "
+    "important than "
+    "every superposed one",
+    tolerance="none: the features are ordered",
+)
+def least_important_first(run: Run) -> Measured:
+    need_setting(run, steps=3000)
+    mixed = []
+    for model in models(run, output_activation="relu"):
+        dedicated = model.represented & ~model.superposed
+        if dedicated.any() and model.superposed.any():
+            importance = model.features["importance"]
+            mixed.append((model, importance[dedicated].min() > importance[model.superposed].max()))
+    need(bool(mixed), "needs a density with dedicated and superposed features")
+    told = "; ".join(
+        f"p = {model.p:g}: dedicated {np.flatnonzero(model.represented & ~model.superposed).tolist()}, "
+        f"superposed "
+        f"{np.flatnonzero(model.superposed).tolist()}"
+        for model, _ in mixed
+    )
+    return Measured(all(right for _, right in mixed), told, {"densities": len(mixed)})
+
+
+@claim(
+    "antipodal-pairs-first",
+    statement="The first form of superposition is the antipodal pair.",
+    section=SECTION,
+    source="paper",
+    citation="“Demonstrating Superposition”: the first superposed features are antipodal pairs",
+    experiment="basic_small",
+    expected="at the densest p with superposition every superposed feature belongs to a digon",
+    tolerance="angles to within 10 degrees",
+)
+def antipodal_pairs_first(run: Run) -> Measured:
+    need_setting(run, steps=3000)
+    found = [model for model in models(run, output_activation="relu") if model.superposed.any()]
+    need(bool(found), "no density has superposition")
+    first = max(found, key=lambda model: model.p)
+    paired = {i for factor in first.factors if factor.name == "digon" for i in factor.features}
+    return Measured(
+        set(np.flatnonzero(first.superposed).tolist()) <= paired,
+        f"p = {first.p:g}: {solution_name(first.factors)}",
+        {"superposed": first.superposed.sum(), "in_digons": len(paired)},
+    )
+
+
+@claim(
+    "ignored-features-get-their-mean",
+    statement="A feature that is not represented is answered by its mean, which the bias carries.",
+    section=SECTION,
+    source="theory",
+    citation="the best constant for x_i is E x_i = p/2, at a cost of p/3 - p^2/4",
+    experiment="basic_small",
+    expected="for p >= 0.03, the bias of every ignored feature over p/2 is 1, and its loss over I_i (p/3 "
+    "- p^2/4)",
+    tolerance="5 % in the bias and 10 % in the loss: what training leaves, and 65,536 drawn rows",
+)
+def ignored_features_get_their_mean(run: Run) -> Measured:
+    need_setting(run, steps=3000, data_kind="independent")
+    bias, loss = [], []
+    for model in models(run, output_activation="relu"):
+        p, importance = model.features["feature_probability"], model.features["importance"]
+        ignored = (model.features["norm"] < 0.1) & (p >= 0.03)
+        bias += (model.b / (p / 2))[ignored].tolist()
+        loss += (model.features["feature_loss"] / (importance * ignored_feature_loss(p)))[ignored].tolist()
+    need(len(bias) >= 10, f"needs 10 ignored features, the run has {len(bias)}")
+    return Measured(
+        max(abs(np.array(bias) - 1)) <= 0.05 and max(abs(np.array(loss) - 1)) <= 0.1,
+        f"bias {min(bias):.3f} to {max(bias):.3f}, loss {min(loss):.3f} to {max(loss):.3f} of theory's, of "
+        f"{len(bias)} features",
+        {"bias_min": min(bias), "bias_max": max(bias), "loss_min": min(loss), "loss_max": max(loss)},
+    )
+
+
+@claim(
+    "superposition-pays",
+    statement="With sparse features superposition beats the best linear model by far; with dense ones it "
+    "does not.",
+    section=SECTION,
+    source="theory",
+    citation="the linear optimum's loss ratio does not depend on p; an antipodal pair costs a share that "
+    "falls with p",
+    experiment="basic_small",
+    expected="loss of the ReLU model over the linear one's in 0.98 .. 1.02 at p = 1, and below 0.3 at p "
+    "<= 0.03, "
+    "falling all the way",
+    tolerance="2 %: losses on drawn rows",
+)
+def superposition_pays(run: Run) -> Measured:
+    need_setting(run, steps=3000)
+    linear = {model.p: float(model.row["loss"]) for model in models(run, output_activation="identity")}
+    relu = {model.p: float(model.row["loss"]) for model in models(run, output_activation="relu")}
+    ratio = {p: relu[p] / linear[p] for p in sorted(set(relu) & set(linear), reverse=True)}
+    sparse = [value for p, value in ratio.items() if p <= 0.03]
+    need(1.0 in ratio and bool(sparse), "needs both models at p = 1 and at p <= 0.03")
+    values = list(ratio.values())
+    return Measured(
+        abs(ratio[1.0] - 1) <= 0.02 and max(sparse) < 0.3 and bool((np.diff(values) < 0).all()),
+        ", ".join(f"{value:.3f} at p = {p:g}" for p, value in ratio.items()),
+        {f"ratio_at_{p:g}": value for p, value in ratio.items()},
+    )
+
+
+@claim(
+    "axes-square-pentagon",
+    statement="Five features in two dimensions: as they get sparser, two orthogonal features, then a "
+    "square of two "
+    "antipodal pairs, then a pentagon.",
+    section=MOTIVATION,
+    source="paper",
+    citation="“Background and Motivation”, the introductory figure",
+    experiment="intro",
+    expected="the two most important alone, at right angles, at p = 1; then a square; a pentagon at p = "
+    "0.05; in this "
+    "order, with at most one other shape between",
+    tolerance="angles to within 10 degrees",
+)
+def axes_square_pentagon(run: Run) -> Measured:
+    need_setting(run, restarts=4, steps=3000, n_features=5, n_hidden=2)
+    found = sorted(models(run), key=lambda model: -model.p)
+    need(len(found) >= 4 and found[0].p == 1 and found[-1].p <= 0.05, "needs 4 densities from p = 1 to 0.05")
+    names = [solution_name(model.factors) for model in found]
+    stages = [name for name in names if name in ("2 dedicated", "square", "pentagon")]
+    first = np.flatnonzero(found[0].represented).tolist()
+    top = np.argsort(-found[0].features["importance"], kind="stable")[:2]
+    return Measured(
+        names[0] == "2 dedicated"
+        and first == sorted(top.tolist())
+        and names[-1] == "pentagon"
+        and list(dict.fromkeys(stages)) == ["2 dedicated", "square", "pentagon"]
+        and stages == sorted(stages, key=["2 dedicated", "square", "pentagon"].index)
+        and len(names) - len(stages) <= 1,
+        ", ".join(f"{name} at p = {model.p:.3g}" for name, model in zip(names, found, strict=True)),
+        {f"represented_at_{model.p:.3g}": model.represented.sum() for model in found},
+    )
+
+
+CLAIMS = (
+    axes_square_pentagon,
+    linear_keeps_the_top,
+    linear_never_superposes,
+    relu_superposes_when_sparse,
+    antipodal_pairs_first,
+    least_important_first,
+    ignored_features_get_their_mean,
+    superposition_pays,
+)
