@@ -21,12 +21,15 @@ P = "data.feature_probability"
 TENTH = "model.n_features=1000"
 FEWER = {
     "adversarial": (f"{P}=0.5,0.1",),
+    "analogy": (f"{P}=1,0.1",),
     "dimensionality": (f"{P}=0.5,0.1",),
     "energy_levels": ("history.every=1",),
     "geometry": (f"{P}=0.5,0.1",),
     "double_descent_published": ("data.n_rows=10,20", "model.n_hidden=2", "seed=0", "restarts=1", TENTH),
     "double_descent_reduced": ("data.n_rows=5,100", "seed=0", "restarts=1"),
     "incidental": ("restarts=1",),
+    "probing": (f"{P}=0.35",),
+    "recovery": (f"{P}=0.5,0.1",),
     "octahedron": ("history.every=1",),
     "memorization_reduced": ("data.n_rows=3,100",),
     "memorization_published": ("data.n_rows=3,9", "restarts=1", TENTH),

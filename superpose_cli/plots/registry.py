@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from superpose_cli.errors import ConfigError
 from superpose_cli.plots import (
+    analogy,
     arrows,
     collapse,
     dims,
@@ -21,6 +22,8 @@ from superpose_cli.plots import (
     norms,
     phase,
     polyhedron,
+    probing,
+    recovery,
     spectrum,
     success,
     trajectories,
@@ -54,6 +57,8 @@ class Plot:
     draw: Callable[[Any, Style, str], Figure]
     """The selected data as a figure with a title; nothing else goes in."""
     words: Callable[[Any], Words]
+    asked_only: bool = False
+    """Drawn where an experiment lists it or a user names it only: an analysis, some of them seconds long."""
 
     def __call__(self, run: Run, style: Style) -> Plotted:
         """Figure and text; RunError where the run lacks what the plot needs."""
@@ -194,6 +199,33 @@ PLOTS = {
             draw=vulnerability.draw,
             words=vulnerability.words,
         ),
+        Plot(
+            name="analogy",
+            description="king - man + woman = queen, in h and in what is read from it",
+            needs="three represented features",
+            select=analogy.select,
+            draw=analogy.draw,
+            words=analogy.words,
+            asked_only=True,
+        ),
+        Plot(
+            name="probing",
+            description="how well k hidden neurons tell whether a feature is on",
+            needs="scikit-learn (superpose[analysis])",
+            select=probing.select,
+            draw=probing.draw,
+            words=probing.words,
+            asked_only=True,
+        ),
+        Plot(
+            name="recovery",
+            description="dictionary learning on h: cosines to the features' true directions",
+            needs="scikit-learn (superpose[analysis])",
+            select=recovery.select,
+            draw=recovery.draw,
+            words=recovery.words,
+            asked_only=True,
+        ),
     )
 }
 assert tuple(PLOTS) == NAMES, "the light list of names is the table's"
@@ -210,7 +242,7 @@ def default_names(run: Run) -> tuple[list[str], list[str]]:
     And why the others of its own list are left out: an axis may have been fixed, or much have failed.
     """
     names, reasons = [], []
-    for name in run.manifest.plots or PLOTS:
+    for name in run.manifest.plots or [plot.name for plot in PLOTS.values() if not plot.asked_only]:
         try:
             find_plot(name).select(run)
             names.append(name)
