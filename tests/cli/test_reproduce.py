@@ -1,0 +1,137 @@
+"""`superpose reproduce`: its lines, its JSON, its exit codes."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from superpose_cli import reproduce as module
+from superpose_cli.claims.base import Measured, claim
+from superpose_cli.cli.app import app
+from superpose_cli.cli.stages import StageBar
+from superpose_cli.reproduce import Part
+
+TINY = ("engine=torch", "train.steps=8", "train.n_batch=32", "restarts=1", "history.every=4", "plots=[wtw]",
+        "evaluation.method=sampled", "evaluation.n_rows=128", "data.feature_probability=0.5")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(module, "shipped", lambda: {"intro": TINY, "basic_small": TINY})
+
+
+def superpose(*line: str, exit_code: int = 0) -> Result:
+    result = CliRunner().invoke(app, list(line))
+    assert result.exit_code == exit_code, (result.output, result.exception)
+    return result
+
+
+def decided(monkeypatch: pytest.MonkeyPatch, *, holds: bool) -> None:
+    """One claim, about intro, whose measurement says this."""
+    one = claim(
+        "the-claim", statement="So.", section="S", source="theory", citation="c", experiment="intro",
+        expected="one cell", tolerance="none",
+    )(lambda run: Measured(holds, f"{run.n_cells} cell", {}))  # fmt: skip
+    monkeypatch.setattr(module, "claims", lambda: (one,))
+
+
+def test_it_ends_with_the_claims_and_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    decided(monkeypatch, holds=True)
+    done = superpose("reproduce", "--quick")
+    *claims, page = done.stdout.splitlines()
+    assert page == "outputs/quick/reproduce.html"
+    assert Path(page).is_file()
+    assert claims == [
+        "holds         the-claim  1 cell (expected: one cell; restarts: 1)",
+        "1 claim: 1 holds",
+    ]
+    lines = done.stderr.splitlines()
+    assert lines[0] == "1/2 intro: 1 instance; engine torch"
+    assert any(line.startswith("2/2 basic_small: complete after") for line in lines)
+    assert lines[-1].startswith("complete after")
+    again = superpose("reproduce", "--quick", "--only", "intro", "--quiet")
+    assert again.stderr == ""
+
+
+def test_json_is_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    decided(monkeypatch, holds=True)
+    record = json.loads(superpose("reproduce", "--quick", "--json", "--out", "here/page.html").stdout)
+    assert record["report"] == "here/page.html"
+    assert [part["status"] for part in record["experiments"]] == ["complete", "complete"]
+    assert record["experiments"][0]["n_trained"] == 1
+    assert record["experiments"][0]["figures"][0].endswith("figures/wtw.png")
+    assert record["counts"]["holds"] == 1
+
+
+def test_a_claim_that_fails_or_an_experiment_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    decided(monkeypatch, holds=False)
+    assert "fails" in superpose("reproduce", "--quick", "--only", "intro", exit_code=1).stdout
+    decided(monkeypatch, holds=True)
+    monkeypatch.setattr(module, "shipped", lambda: {"intro": TINY, "basic_small": ("model.n_hidden=-1",)})
+    failed = superpose("reproduce", "--quick", exit_code=1)
+    assert "failed: basic_small" in failed.stderr
+    assert failed.stdout.splitlines()[-1] == "outputs/quick/reproduce.html"
+
+
+@pytest.mark.parametrize("json_", [[], ["--json"]])
+def test_a_stop_prints_the_command_that_goes_on(json_: list[str]) -> None:
+    line = ["reproduce", "--quick", "--only", "intro", "--engine", "torch", "--max-seconds", "0", *json_]
+    stopped = superpose(*line, exit_code=130)
+    resume = "superpose reproduce --quick --only intro --engine torch"
+    assert f"to continue: {resume}\n" in stopped.stderr
+    assert not json_ or json.loads(stopped.stdout) == {
+        "status": "interrupted",
+        "experiments": [],
+        "resume": resume,
+    }
+
+
+def test_ctrl_c_between_trainings_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "draw_figures", stop)
+    stopped = superpose("reproduce", "--quick", exit_code=130)
+    assert "to continue: superpose reproduce --quick\n" in stopped.stderr
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (("--only", "intros"), "Did you mean 'intro'"),
+        (("--out", "."), "is a folder"),
+        (("--max-seconds", "-1"), "--max-seconds"),
+        (("--engine", "nothing", "--only", "intro"), "nothing"),
+    ],
+)
+def test_wrong_use_is_one_line(line: tuple[str, ...], told: str) -> None:
+    code = 1 if "nothing" in line else 2
+    refused = CliRunner().invoke(app, ["reproduce", *line])
+    assert refused.exit_code == code
+    assert told in refused.stderr
+
+
+def test_one_bar_tells_of_the_experiment_at_hand() -> None:
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with StageBar(terminal) as bar:
+        bar.entered(2, 5, "geometry")
+        bar.started(40, 10, "numba", "")
+        bar.progressed(15, 0.01, 1000)
+        task = bar.progress.tasks[0]
+        assert (task.total, task.completed) == (5, 1 + 25 / 40)
+        assert task.description.startswith("2/5 geometry  25/40 instances")
+        bar.compiling(None)
+        bar.compiling(2.0)
+        bar.doing("drawing")
+        assert task.description == "2/5 geometry  drawing"
+        bar.left(Part(name="geometry", result=None, error="no room"))
+        bar.ended("complete")
+    output = terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert "2/5 geometry: failed: no room" in output
+    assert "2.0 s of them compiling (once)" in output

@@ -1,0 +1,177 @@
+"""The whole paper in small: two experiments of seconds go the same way as all."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from superpose_cli import reproduce as module
+from superpose_cli.claims.base import Measured, claim
+from superpose_cli.errors import ConfigError, SuperposeError
+from superpose_cli.experiment.compose import load_experiment
+from superpose_cli.experiment.config_dir import list_experiments
+from superpose_cli.experiment.grid import Grid
+from superpose_cli.pipeline import load_run
+from superpose_cli.reproduce import Part, Reproduced, chosen, reproduce, shipped
+
+TINY = ("engine=torch", "train.steps=8", "train.n_batch=32", "restarts=1", "history.every=4", "plots=[wtw]",
+        "evaluation.method=sampled", "evaluation.n_rows=128")  # fmt: skip
+PAIR = {
+    "intro": (*TINY, "data.feature_probability=0.5"),
+    "basic_small": (*TINY, "data.feature_probability=0.1"),
+}
+
+
+class Listener:
+    """Remembers what it is told, and does something at one of these."""
+
+    def __init__(self, at: str = "", do: Callable[[], None] = lambda: None) -> None:
+        self.heard: list[str] = []
+        self.at, self.do = at, do
+
+    def _hear(self, what: str) -> None:
+        self.heard.append(what)
+        if what == self.at:
+            self.at = ""
+            self.do()
+
+    def entered(self, number: int, total: int, name: str) -> None:
+        self._hear(f"{number}/{total} {name}")
+
+    def doing(self, what: str) -> None:
+        self._hear(what)
+
+    def left(self, part: Part) -> None:
+        self._hear(f"{part.name} {part.status}")
+
+    def started(self, n_instances: int, n_stored: int, engine: str, reason: str) -> None:
+        self._hear("started")
+
+    def progressed(self, instances: float, loss: float, instance_steps: int) -> None:
+        if self.at == "progressed":
+            self._hear("progressed")
+
+    def compiling(self, seconds: float | None) -> None: ...
+    def committed(self, instances: int) -> None: ...
+    def said(self, message: str) -> None: ...
+    def finished(self, status: str) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def two_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "shipped", lambda: PAIR)
+
+
+def quick(folder: Path, listener: Listener | None = None, **options) -> Reproduced:
+    return reproduce(listener or Listener(), quick=True, outputs=folder, **options)
+
+
+def test_all_is_trained_drawn_measured_and_told(tmp_path: Path) -> None:
+    listener = Listener()
+    done = quick(tmp_path, listener)
+    assert listener.heard == [
+        *("1/2 intro", "started", "drawing", "intro complete"),
+        *("2/2 basic_small", "started", "drawing", "basic_small complete"),
+        *("measuring claims", "writing the page"),
+    ]
+    assert done.page == tmp_path / "quick" / "reproduce.html"
+    page = done.page.read_text(encoding="utf-8")
+    assert page.count("<img ") == 2
+    assert "Five features in two dimensions" in page
+    for part in done.parts:
+        assert part.result is not None
+        assert part.result.path.parent == tmp_path / "quick" / part.name
+        assert [path.name for path in part.figures] == ["wtw.png"]
+        assert part.figures[0].with_suffix(".md").read_text().startswith("# ")
+    assert any("basic_small" in one.claim.experiments for one in done.verified)
+    assert {one.outcome.verdict for one in done.verified} <= {"inconclusive", "not run"}
+
+
+def test_what_is_complete_is_not_trained_again(tmp_path: Path) -> None:
+    first, again = quick(tmp_path, only=["intro"]), quick(tmp_path)
+    assert [part.status for part in first.parts] == ["complete"]
+    assert [part.status for part in again.parts] == ["already done", "complete"]
+    assert again.parts[0].figures == first.parts[0].figures
+
+
+def test_the_full_form_takes_the_experiments_as_shipped_and_what_holds_for_all(tmp_path: Path) -> None:
+    done = reproduce(Listener(), only=["basic_small"], overrides=PAIR["basic_small"], outputs=tmp_path)
+    (part,) = done.parts
+    assert part.result is not None
+    assert part.result.path.parent == tmp_path / "basic_small"
+    assert done.page == tmp_path / "reproduce.html"
+
+
+def test_a_stop_while_training_keeps_what_is_done(tmp_path: Path) -> None:
+    listener = Listener("progressed", lambda: os.kill(os.getpid(), signal.SIGINT))
+    long = ["train.steps=300", "history.every=10"]
+    stopped = quick(tmp_path, listener, overrides=long)
+    assert (stopped.status, stopped.page) == ("interrupted", None)
+    assert [part.status for part in stopped.parts] == ["interrupted"]
+    again = quick(tmp_path, only=["intro"], overrides=long)
+    assert [part.status for part in again.parts] == ["complete"]
+    assert again.parts[0].result is not None
+    assert stopped.parts[0].result is not None
+    assert again.parts[0].result.path == stopped.parts[0].result.path
+
+
+def test_a_time_limit_ends_it_before_the_next_experiment(tmp_path: Path) -> None:
+    listener = Listener()
+    stopped = quick(tmp_path, listener, max_seconds=0)
+    assert (stopped.status, stopped.parts, listener.heard) == ("interrupted", (), [])
+    assert not (tmp_path / "quick").exists()
+
+
+def test_a_stop_while_drawing_loses_no_training(tmp_path: Path) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quick(tmp_path, Listener("drawing", stop))
+    assert [part.status for part in quick(tmp_path).parts] == ["already done", "complete"]
+
+
+def test_an_experiment_that_cannot_be_trained_does_not_keep_the_others_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "shipped", lambda: PAIR | {"intro": ("model.n_hidden=-1",)})
+    done = quick(tmp_path)
+    assert [part.status for part in done.parts] == ["failed", "complete"]
+    assert "n_hidden" in done.parts[0].error
+    assert done.page is not None
+    with pytest.raises(SuperposeError, match="n_hidden"):
+        quick(tmp_path, only=["intro"])
+
+
+def test_claims_are_those_about_the_chosen_experiments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def about(*names: str):
+        return claim(
+            "-".join(names), statement="So.", section="S", source="theory", citation="c", experiment=names,
+            expected="e", tolerance="t",
+        )(lambda *runs: Measured(all(load_run(run.path).n_cells for run in runs), "m", {}))  # fmt: skip
+
+    claims = (about("intro"), about("basic_small"), about("intro", "geometry"), about("geometry"))
+    monkeypatch.setattr(module, "claims", lambda: claims)
+    found = {one.claim.id: one.outcome.verdict for one in quick(tmp_path, only=["intro"]).verified}
+    assert found == {"intro": "holds", "intro-geometry": "not run"}
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'intro'"):
+        chosen(["intros"])
+    assert list(chosen([])) == list(PAIR)
+
+
+def test_every_experiment_but_the_published_sizes_is_in_the_list() -> None:
+    names = {name for name, _ in list_experiments()}
+    assert set(shipped()) == {name for name in names if not name.endswith("_published")}
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_short_form_is_a_valid_experiment(name: str) -> None:
+    grid = Grid(load_experiment([f"experiment={name}", *shipped()[name]]))
+    assert (grid.experiment.name, grid.warnings) == (name, ())
