@@ -46,11 +46,12 @@ def synthetic_manifest(**changes: Any) -> Manifest:
         "numerics": "torch/float32/1/test", "engine": "torch", "device": "cpu", "dtype": "float32",
         "host": "host", "python": "3.11.0", "torch": "2.6.0", "numpy": "2.1.0",
         "created": "2026-01-01T00:00:00+00:00", "updated": "2026-01-01T00:00:01+00:00", "seconds": 1.0,
-        "axes": (), "overrides": (), "n_cells": 1, "restarts": 1, "n_instances": 1, "shards": 1,
+        "axes": (), "overrides": (), "n_cells": 1, "restarts": 1, "shards": 1,
         "shard_digest": "00000000",
         "counts": {"ok": 1}, "plots": (),
     }  # fmt: skip
-    return Manifest(**fields | changes)
+    fields |= changes
+    return Manifest(**{"n_instances": fields["n_cells"] * fields["restarts"]} | fields)
 
 
 def shard_tables(
@@ -66,6 +67,9 @@ def shard_tables(
     columns: Mapping[str, Any] | None = None,
     steps: Sequence[int] = (),
     record_weights: bool = False,
+    course: npt.ArrayLike | None = None,
+    history_loss: npt.ArrayLike | None = None,
+    history_train_loss: npt.ArrayLike | None = None,
 ) -> dict[str, pa.Table]:
     """The three tables of the instances first, first + 1, ... with weights W (I, n, m); see `write_run`."""
     W = np.asarray(W, np.float32)
@@ -120,6 +124,11 @@ def shard_tables(
     if record_weights:
         history["W"] = np.repeat(W, k, axis=0) * fraction[:, None, None].astype(np.float32)
         history["b"] = np.repeat(per_feature.get("bias", np.zeros((I, n))), k, axis=0)
+    if course is not None:
+        history["W"] = np.asarray(course, np.float32).reshape(I * k, n * m)
+    for name, values in (("loss", history_loss), ("train_loss", history_train_loss)):
+        if values is not None:
+            history[name] = np.asarray(values, float).reshape(I * k)
     return {
         "instances": instances_table(instances),
         "features": features_table(features),
@@ -148,7 +157,8 @@ def write_run(
     Every axis fills its instances column (`data.feature_probability` that of the features too).
     `columns`: more columns of the instances table, arrays of length I or scalars: objective, status, ...
     `tables`: W_dec (I, n, m), b, feature_probability, importance, feature_loss (scalars or arrays (I, 1) or
-    (I, n)), steps (a list: the recorded steps of the history), record_weights; see `shard_tables`.
+    (I, n)), steps (a list: the recorded steps of the history, T of them), record_weights, course (I, T, n, m),
+    history_loss and history_train_loss (I, T); see `shard_tables`.
     """
     axes = dict(axes or {})
     models = [np.asarray(w, np.float32) for w in W]

@@ -50,6 +50,6 @@ def train(
             reuse_from=reuse_from,
             watch=watch,
         )
-    if result.status != "interrupted" and not json_ and not quiet:
+    if result.status in ("complete", "already done") and not json_ and not quiet:
         print_run(Console(), load_run(result.path))
     finish(result, json_=json_, quiet=quiet)

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import llvmlite.binding
+import numba
 import numpy as np
 
 from superpose_cli.engines import compiled_sampling
@@ -50,7 +51,9 @@ class NumbaEngine:
 
     def __init__(self, device: str = "cpu", dtype: str = "float32") -> None:
         assert (device, dtype) == (self.device, self.dtype), "the table of engines says what each can do"
-        self.numerics = f"numba/float32/{NUMERICS_VERSION}/{llvmlite.binding.get_host_cpu_name()}-{LANES}"
+        cpu = f"{llvmlite.binding.get_host_cpu_name()}-{LANES}"
+        compiler = f"numba{numba.__version__}-llvmlite{llvmlite.__version__}"
+        self.numerics = f"numba/float32/{NUMERICS_VERSION}/{cpu}-{compiler}"
 
     def refuses(self, family: Family) -> str | None:
         """What the population objective refuses."""

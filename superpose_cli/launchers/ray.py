@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from superpose_cli.engines.watch import Interrupted, Progress, Watch
@@ -268,6 +268,8 @@ def _answer(ref: Any) -> Any:
     """What a task returned; the SuperposeError that it met, or that it was lost with its worker."""
     try:
         answer = ray.get(ref)
+    except RayTaskError:
+        raise  # a bug, with the worker's traceback
     except RayError as error:
         raise SuperposeError(
             f"a worker of the Ray cluster was lost for good ({_line(error)}): the same command goes on from "

@@ -8,6 +8,7 @@ lost node or an operator) goes on from its shard's checkpoint.
 import json
 import math
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from types import FrameType
 from typing import Any
 
 import submitit
@@ -37,6 +39,8 @@ GRACE_SECONDS = 60.0
 """How long cancelled jobs may take for their checkpoints; SLURM's own KillWait is half of it."""
 MOST_REQUEUES = 1000
 """Time limits that a job may meet; submitit counts them."""
+FEWEST_MINUTES = 5
+"""Of a job: SLURM gives notice one and a half to two and a half minutes before the limit."""
 COMMANDS = ("sbatch", "squeue", "scancel", "srun")
 
 
@@ -58,6 +62,11 @@ class SlurmLauncher:
             raise ConfigError(
                 f"launcher=slurm needs SLURM's commands ({', '.join(missing)} not found): run it on a "
                 f"login node"
+            )
+        if self._config.minutes is not None and self._config.minutes < FEWEST_MINUTES:
+            raise ConfigError(
+                f"launcher.minutes={self._config.minutes}: a job that ends so soon gets nothing done, give "
+                f"{FEWEST_MINUTES} or more"
             )
         if self.gpus != int(self.gpus):
             raise ConfigError(f"launcher.gpus={self.gpus:g}: SLURM gives whole GPUs (Ray shares them)")
@@ -211,21 +220,39 @@ class Shards:
     def __call__(self) -> None:
         """Train and commit the shards, one by one; a signal that ends the job saves a checkpoint first."""
         watch = _Log()
+        notice = _Notice()
         try:
             worker = Worker.of_job(self.job, watch.said)
             with stopping(None, watch) as stop:
                 for shard in self.shards:
-                    worker.committed(shard, Progress(watch), stop)
+                    worker.committed(shard, Progress(watch), lambda: stop() or notice.given)
                     watch.said(f"shard {shard} is stored")
             note_complete(self.job)
         except Interrupted:
             watch.said("stopped; a checkpoint holds what was not stored")
+            notice.obey()
         except SuperposeError as error:
             sys.exit(f"superpose: error: {error}")
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """What is to be done after the time limit: the same, which goes on where this one is."""
         return submitit.helpers.DelayedSubmission(self)
+
+
+class _Notice:
+    """SLURM's signal that this job's time ends. submitit would requeue the job and exit in its midst."""
+
+    def __init__(self) -> None:
+        self.given = False
+        self._answer = signal.signal(signal.SIGUSR2, self._note)
+
+    def obey(self) -> None:
+        """Let submitit requeue the job, and exit, if notice was given."""
+        if self.given and callable(self._answer):
+            self._answer(signal.SIGUSR2, None)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.given = True
 
 
 class _Log:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from superpose_cli.errors import RunError
 from superpose_cli.results import layout
 from superpose_cli.results.columns import SCHEMA_VERSION
+from superpose_cli.results.manifest import read_manifest
 
 CHECKED = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
@@ -80,7 +81,15 @@ class Tables:
             raise _damaged(_first_unreadable(files, names), error) from error
 
     def _read_footers(self, table: str) -> list[pq.FileMetaData]:
-        return [_footer(layout.shard_file(self.run, table, shard), table) for shard in self.shards]
+        footers = [_footer(layout.shard_file(self.run, table, shard), table) for shard in self.shards]
+        if table == "instances":
+            rows, most = sum(footer.num_rows for footer in footers), read_manifest(self.run).n_instances
+            if rows > most:  # else nothing bounds the memory that reading takes
+                raise RunError(
+                    f"{layout.table_folder(self.run, table)} is damaged (it has {rows:,} instances, the grid "
+                    f"{most:,}): delete it and run the same sweep again"
+                )
+        return footers
 
 
 def stored_statuses(run: Path, shards: Sequence[int]) -> Counter[str]:

@@ -164,14 +164,15 @@ def _check_content(path: Path, config_yaml: str, manifest: Manifest) -> None:
 
 
 def _make_folders(path: Path) -> None:
+    new = [folder for folder in (path, *path.absolute().parents) if not folder.exists()]
     for folder in (path / layout.STAGING, *(layout.table_folder(path, table) for table in TABLES)):
         folder.mkdir(parents=True, exist_ok=True)
         if not folder.resolve().is_relative_to(path.resolve()):
             raise RunError(
                 f"{folder} leads out of the run's folder: remove that link or choose another --out"
             )
-    layout.sync(path)
-    layout.sync(path.parent)
+    for folder in (path, path.parent, *(folder.parent for folder in new)):
+        layout.sync(folder)
 
 
 def _check_ours(path: Path, config_yaml: str) -> None:

@@ -91,6 +91,21 @@ def test_a_requeued_job_goes_on_from_its_checkpoint(
     assert "going on from a checkpoint" in log
 
 
+def test_a_job_whose_time_ends_saves_a_checkpoint_first(
+    superpose: Superpose, tmp_path: Path, local: dict[str, str]
+) -> None:
+    run = tmp_path / "spread"
+    process = superpose.start(f"sweep {LONG} --launcher slurm launcher.jobs=1 --out spread")
+    worker = wait_until(lambda: worker_in_training(run))
+    (task,) = slurm(superpose, "squeue", "--noheader", "--array", "--format=%i", "--states=RUNNING").split()
+    os.kill(worker, signal.SIGUSR2)  # as SLURM does before the time limit
+    wait_until(lambda: is_requeued(superpose, task))
+    finished(process)
+    log = (run / ".staging" / "slurm" / f"{task}_0_log.err").read_text()
+    assert log.index("stopped; a checkpoint holds") < log.index("going on from a checkpoint")
+    assert digests(run) == local
+
+
 def test_a_killed_job_is_submitted_again(superpose: Superpose, tmp_path: Path, local: dict[str, str]) -> None:
     run = tmp_path / "spread"
     process = superpose.start(f"sweep {LONG} --launcher slurm launcher.jobs=2 --out spread")
@@ -137,6 +152,18 @@ def test_an_interrupted_wait_ends_the_jobs(
         "sweep --config spread/config.yaml --launcher local --out spread"
     )
     assert digests(run) == local
+
+
+def test_a_job_of_a_minute_is_refused(superpose: Superpose, tmp_path: Path) -> None:
+    said = superpose.run(f"sweep {SHORT} --launcher slurm launcher.minutes=1 --out no", 2)
+    assert "launcher.minutes=1" in said
+    assert not (tmp_path / "no").exists()
+
+
+def test_one_cell_is_submitted_too(superpose: Superpose, tmp_path: Path) -> None:
+    said = superpose.run("train train.steps=50 --launcher slurm launcher.wait=false --out one")
+    assert "submitted" in said
+    wait_until(lambda: read_manifest(tmp_path / "one").status == "complete")
 
 
 def test_a_job_that_slurm_cannot_place_is_one_line(superpose: Superpose, tmp_path: Path) -> None:

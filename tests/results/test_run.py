@@ -231,6 +231,14 @@ def test_wrong_files(run: Path, table: str, damage: Callable[[Path], object], me
     assert "\n" not in str(caught.value)
 
 
+def test_more_instances_than_the_grid_has_are_not_read(run: Path) -> None:
+    file = run / "instances.parquet" / "shard-000001.parquet"
+    table = pq.read_table(file)
+    pq.write_table(pa.concat_tables([table] * 4), file)
+    with pytest.raises(RunError, match="it has 12 instances, the grid 6"):
+        load_run(run).instances(["loss"])
+
+
 @pytest.mark.parametrize("table", ["instances", "features", "history"])
 def test_no_flipped_bit_makes_another_number(run: Path, table: str) -> None:
     """Wherever in the pages of a table: it is told, or it changes nothing."""

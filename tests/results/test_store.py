@@ -127,6 +127,27 @@ def test_a_shard_is_on_the_disk_before_it_counts(run: Path, monkeypatch: pytest.
     assert events == ["flush file", "rename run", "flush run"]
 
 
+def test_a_new_run_is_in_folders_that_are_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every folder that got a new entry is flushed."""
+    flushed: set[Path] = set()
+    flush = os.fsync
+
+    def record(descriptor: int) -> None:
+        flushed.add(Path(f"/proc/self/fd/{descriptor}").readlink())
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    open_store(tmp_path / "outputs" / "name" / "run").close()
+    assert {
+        tmp_path,
+        tmp_path / "outputs",
+        tmp_path / "outputs/name",
+        tmp_path / "outputs/name/run",
+    } <= flushed
+
+
 CRASH = """
 import os, sys
 from pathlib import Path
