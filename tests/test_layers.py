@@ -53,6 +53,7 @@ OUTSIDE = {
     "sklearn": ("plots/fitted.py",),
     "submitit": ("launchers/slurm.py",),
     "torch": ("benchmark/", "engines/", "pipeline.py"),
+    "triton": ("benchmark/", "engines/"),
     "typer": ("cli/",),
 }
 """Packages that only these modules import."""

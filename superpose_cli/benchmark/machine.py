@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
+from superpose_cli.benchmark.gpu import Gpu, describe_gpu
 from superpose_cli.engines.fma_peak import INSTRUCTION_SET, threads_used
 
-PACKAGES = ("superpose", "torch", "numpy", "numba", "llvmlite", "jax")
+PACKAGES = ("superpose", "torch", "triton", "numpy", "numba", "llvmlite", "jax")
 """Packages whose versions are recorded where they are installed."""
 
 
@@ -33,16 +34,20 @@ class Machine:
     """Load average of the last minute when the measurement began: what else was running."""
     python: str
     versions: dict[str, str]
+    gpu: Gpu | None = None
+    """Where times were taken on one."""
 
     @property
     def slug(self) -> str:
-        """A short name for files: `intel-xeon-2.50ghz-2-cores`."""
+        """A short name for files: the GPU's, or `intel-xeon-2.50ghz-2-cores`."""
+        if self.gpu is not None:
+            return self.gpu.slug
         words = re.sub(r"\((r|tm)\)|\b(cpu|processor)\b", " ", self.cpu.lower())
         return "-".join([*re.findall(r"[a-z0-9.]+", words), f"{self.cores}-cores"])
 
 
-def describe_machine() -> Machine:
-    """The machine that this process runs on."""
+def describe_machine(device: str = "cpu") -> Machine:
+    """The machine that this process runs on, with the GPU that `device` names."""
     return Machine(
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
@@ -55,6 +60,7 @@ def describe_machine() -> Machine:
         load=os.getloadavg()[0],
         python=platform.python_version(),
         versions=_versions(),
+        gpu=None if device == "cpu" else describe_gpu(device),
     )
 
 

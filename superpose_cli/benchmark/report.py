@@ -48,7 +48,7 @@ class Timing:
     gflops: float | None
     """10 n m operations a row over the median time; only where all features are on."""
     peak_fraction: float | None
-    """`gflops` over the measured peak of all threads; only on the CPU."""
+    """`gflops` over the measured peak of all threads, or over the GPU's float32 peak where it is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,8 @@ def run_benchmark(
     engine = next((rival for name in ENGINES for rival in rivals if rival.name == name), None)
     if scale and engine is None:
         raise ConfigError(f"--scale times an engine: add --engine {next(iter(ENGINES))}")
-    machine, began = describe_machine(), time.monotonic()
+    devices = {rival.device for rival in rivals} - {"cpu"}
+    machine, began = describe_machine(next(iter(devices), "cpu")), time.monotonic()
     date = datetime.now(UTC).isoformat(timespec="seconds")
     threads = threads_used()
     one, every = Series(lambda: measure_peak(1)), Series(lambda: measure_peak(threads))
@@ -140,8 +141,8 @@ def run_benchmark(
         machine=machine,
         peak=peak,
         left_out=left_out,
-        timings=tuple(_timing(case, cases, peak) for case in cases),
-        scale=tuple(_timing(case, grown, peak) for case in grown),
+        timings=tuple(_timing(case, cases, peak, machine) for case in cases),
+        scale=tuple(_timing(case, grown, peak, machine) for case in grown),
     )
 
 
@@ -154,7 +155,7 @@ def _warm_up(
     return _Case(shape, feature_probability, rival, stopwatch, Series(stopwatch.sample))
 
 
-def _timing(case: _Case, cases: Sequence[_Case], peak: Peak) -> Timing:
+def _timing(case: _Case, cases: Sequence[_Case], peak: Peak, machine: Machine) -> Timing:
     """What was measured of one case, beside the baselines among all of them."""
     shape, rival, found = case.shape, case.rival, case.series.spread()
     where = (shape, case.feature_probability)
@@ -164,7 +165,9 @@ def _timing(case: _Case, cases: Sequence[_Case], peak: Peak) -> Timing:
         if other.rival.name in BASELINES and (other.shape, other.feature_probability) == where
     }
     gflops = 1e-3 * shape.flops / found.median if case.feature_probability == DENSE else None
-    fraction = gflops / peak.all_threads.median if gflops and rival.device == "cpu" else None
+    gpu_peak = machine.gpu.peak_gflops if machine.gpu else None
+    most = peak.all_threads.median if rival.device == "cpu" else gpu_peak
+    fraction = gflops / most if gflops and most else None
     return Timing(
         shape=shape.name,
         n_features=shape.n_features,

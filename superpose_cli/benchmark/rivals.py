@@ -62,11 +62,13 @@ class EngineTrainer:
             self._engine.advance(pack, state, steps)
 
 
-def find_rivals(names: Sequence[str], batch: InstanceBatch) -> tuple[list[Rival], dict[str, str]]:
-    """The rivals of these names, or all that there are for no name; and why others are left out.
+def find_rivals(
+    names: Sequence[str], batch: InstanceBatch, device: str = "cpu"
+) -> tuple[list[Rival], dict[str, str]]:
+    """The rivals of these names on a device, or all that there are for no name; and why others are left out.
 
-    Each engine works on the first of its kinds of device. Raises ConfigError for an unknown name, and for a
-    named rival that is not there or refuses the batch.
+    Raises ConfigError for an unknown name, and for a named rival that is not there, works on other devices or
+    refuses the batch.
     """
     for name in names:
         if name not in NAMES:
@@ -78,7 +80,7 @@ def find_rivals(names: Sequence[str], batch: InstanceBatch) -> tuple[list[Rival]
         if names and name not in names:
             continue
         try:
-            found.append(_find(name, batch))
+            found.append(_find(name, batch, device))
         except ConfigError as error:
             if names:
                 raise
@@ -86,14 +88,16 @@ def find_rivals(names: Sequence[str], batch: InstanceBatch) -> tuple[list[Rival]
     return found, left_out
 
 
-def _find(name: str, batch: InstanceBatch) -> Rival:
+def _find(name: str, batch: InstanceBatch, device: str) -> Rival:
     if name == NOTEBOOK:
-        return Rival(name, "cpu", "", NotebookLoop)
+        return Rival(name, device, "", lambda batch: NotebookLoop(batch, device))
     if name == JAX:
         if importlib.util.find_spec("jax") is None:
             raise ConfigError("JAX is not installed here: pip install jax")
         loop = importlib.import_module("superpose_cli.benchmark.jax_loop")
+        if (loop.DEVICE == "cpu") != (device == "cpu"):
+            raise ConfigError(f"JAX computes on {loop.DEVICE} here, not on {device}")
         return Rival(name, loop.DEVICE, "", loop.JaxLoop)
-    config = EngineConfig(name=name, device=ENGINES[name].devices[0])
+    config = EngineConfig(name=name, device=device)
     engine = choose_engine(config, [batch.family]).engine
     return Rival(name, engine.device, engine.numerics, lambda batch: EngineTrainer(engine, batch))

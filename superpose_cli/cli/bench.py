@@ -33,6 +33,13 @@ def bench(
             show_default=False,
         ),
     ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="DEVICE",
+            help="Where all of them compute: cpu, cuda or cuda:N. Default: a GPU where there is one.",
+        ),
+    ] = "auto",
     scale: Annotated[
         bool,
         typer.Option("--scale", help="Time the fastest engine on 10 to 1,000,000 models too."),
@@ -67,9 +74,10 @@ def bench(
     from superpose_cli.benchmark.rivals import find_rivals
     from superpose_cli.benchmark.shapes import batch_of, find_shapes
     from superpose_cli.cli.bench_views import print_report
+    from superpose_cli.engines import device_of
 
     wanted = find_shapes(shapes or ())
-    rivals, left_out = find_rivals(engines or (), batch_of(wanted[0], DENSE))
+    rivals, left_out = find_rivals(engines or (), batch_of(wanted[0], DENSE), device_of(device))
     with _told(quiet) as tell:
         report = run_benchmark(wanted, rivals, left_out, seconds=seconds, scale=scale, tell=tell)
     if json_:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from superpose_cli.benchmark.gpu import Gpu
 from superpose_cli.benchmark.measure import Spread
 from superpose_cli.benchmark.report import BASELINES, Report, Timing
 from superpose_cli.cli.live import clock, counted
@@ -90,6 +91,8 @@ def _labels(rivals: Sequence[Timing], page: bool) -> list[str]:
 def _facts(report: Report) -> Iterator[tuple[str, str]]:
     machine, peak = report.machine, report.peak
     yield "machine", f"{machine.cpu}, {machine.cores} cores, {machine.memory_bytes / 1e9:.3g} GB"
+    if machine.gpu is not None:
+        yield "GPU", _gpu(machine.gpu)
     yield "system", f"{machine.system}, load {machine.load:.2f} at the start"
     yield "kernels", f"numba {machine.instruction_set}, torch {machine.torch_instruction_set}"
     yield "threads", f"numba {machine.numba_threads}, torch {machine.torch_threads}"
@@ -114,6 +117,16 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     yield "measured", f"{report.date}, {rounds} rounds, {clock(report.seconds)} in all"
     for name, why in report.left_out.items():
         yield "left out", f"{name}: {why}"
+
+
+def _gpu(gpu: Gpu) -> str:
+    peak = (
+        "" if gpu.peak_gflops is None else f", {gpu.peak_gflops:,.0f} GFLOP/s in float32 at its highest clock"
+    )
+    return (
+        f"{gpu.name} ({gpu.capability}, {gpu.multiprocessors} multiprocessors, "
+        f"{gpu.memory_bytes / 1e9:.3g} GB, driver {gpu.driver}){peak}"
+    )
 
 
 def _gflops(spread: Spread) -> str:

@@ -1,6 +1,7 @@
 """The engines by name, and the choice among them. An engine's module is imported when it is asked for."""
 
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ class EngineEntry:
     """Kinds of device that it runs on."""
     dtypes: tuple[str, ...]
     description: str
+    package: str | None = None
+    """What it needs that an installation may lack."""
 
 
 ENGINES = {
@@ -31,6 +34,14 @@ ENGINES = {
         ("cpu",),
         ("float32",),
         "one compiled loop per instance on the CPU: the fastest without a GPU",
+    ),
+    "triton": EngineEntry(
+        "superpose_cli.engines.triton_gpu",
+        "TritonEngine",
+        ("cuda",),
+        ("float32", "tf32"),
+        "one fused kernel for all instances and many steps: the fastest on an NVIDIA GPU",
+        package="triton",
     ),
     "torch": EngineEntry(
         "superpose_cli.engines.torch_reference",
@@ -63,16 +74,20 @@ def choose_engine(config: EngineConfig, families: Sequence[Family]) -> Choice:
     """
     if config.name != "auto" and config.name not in ENGINES:
         raise ConfigError(f"no engine '{config.name}'; choose one of: auto, {', '.join(ENGINES)}")
-    device = _device(config.device)
+    device = device_of(config.device)
     names = list(ENGINES) if config.name == "auto" else [config.name]
     refusals: list[str] = []
     for name in names:
         entry = ENGINES[name]
         refusal = _cannot(name, entry, device, config.dtype)
         if refusal is None:
-            engine: Engine = getattr(importlib.import_module(entry.module), entry.factory)(
-                device, config.dtype
-            )
+            try:
+                engine: Engine = getattr(importlib.import_module(entry.module), entry.factory)(
+                    device, config.dtype
+                )
+            except ConfigError as error:  # another engine may be content with this device
+                refusals.append(str(error))
+                continue
             refusal = next(filter(None, map(engine.refuses, families)), None)
             if refusal is None:
                 why = (
@@ -91,10 +106,13 @@ def _cannot(name: str, entry: EngineEntry, device: str, dtype: str) -> str | Non
         return f"engine {name} runs on {' or '.join(entry.devices)}, not on {device}"
     if dtype not in entry.dtypes:
         return f"engine {name} computes in {' or '.join(entry.dtypes)}, not in {dtype}"
+    if entry.package and importlib.util.find_spec(entry.package) is None:
+        return f"engine {name} needs a package that is not installed here: pip install {entry.package}"
     return None
 
 
-def _device(name: str) -> str:
+def device_of(name: str) -> str:
+    """The device of a name; `auto` is a GPU where torch sees one, else the CPU."""
     if name != "auto":
         return name
     # Loading torch takes over a second: not to learn that a Linux machine without a GPU's driver has no GPU.

@@ -46,7 +46,7 @@ class TorchEngine:
     def __init__(self, device: str = "cpu", dtype: str = "float32") -> None:
         """Raises ConfigError where `device` names a GPU that torch cannot use."""
         self.device, self.dtype = device, dtype
-        self._device = _checked_device(device)
+        self._device = checked_device(device)
         self._dtype = torch.float64 if dtype == "float64" else torch.float32
         self.numerics = f"torch/{dtype}/{NUMERICS_VERSION}/{_instruction_set(self._device)}"
 
@@ -293,7 +293,7 @@ def _host(tensor: torch.Tensor) -> np.ndarray:
     return tensor.cpu().numpy()
 
 
-def _checked_device(name: str) -> torch.device:
+def checked_device(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda":
         if not torch.cuda.is_available():

@@ -119,10 +119,15 @@ class ResultsBy(StrEnum):
 
 
 class Dtype(StrEnum):
-    """Floating-point type of weights, moments and arithmetic."""
+    """Floating-point type of weights, moments and arithmetic.
+
+    tf32 (engine triton): weights and sums are float32, but in wide models factors of a product are first
+    rounded to 10 bits after the point.
+    """
 
     float32 = "float32"
     float64 = "float64"
+    tf32 = "tf32"
 
 
 @dataclass(kw_only=True)

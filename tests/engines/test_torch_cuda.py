@@ -11,7 +11,7 @@ from tests.engines.batches import FAMILIES, make_batch, parameters_of, reference
 pytestmark = pytest.mark.gpu
 
 
-@pytest.fixture(params=Dtype)
+@pytest.fixture(params=[Dtype.float32, Dtype.float64])
 def engine(request) -> Engine:
     return choose_engine(EngineConfig(name="torch", device="cuda", dtype=request.param), []).engine
 

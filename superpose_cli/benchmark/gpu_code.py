@@ -1,0 +1,124 @@
+"""What the GPU kernels become: registers, spills, shared memory. Compiled here, without a GPU.
+
+`python -m superpose_cli.benchmark.gpu_code` prints the table for the shapes of the benchmark.
+"""
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton import knobs
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from superpose_cli.benchmark.shapes import SHAPES, batch_of
+from superpose_cli.engines.triton_gpu import Plan, plan_measure, plan_training
+from superpose_cli.engines.triton_measure import Sums
+from superpose_cli.engines.triton_sampling import Rows
+from superpose_cli.engines.triton_updates import Hyper, Trained
+
+ARCHITECTURES = (80, 90)
+"""NVIDIA's Ampere (A100) and Hopper (H100, H200)."""
+TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+
+POINTERS = {
+    "rows": Rows("*i32", "*i32", "*fp32", "*i64", "*fp32", "*i64", "*fp32", "*i64"),
+    "trained": Trained("*fp32", "*fp32", "*fp32", "*fp32", "*i64"),
+    "hyper": Hyper("*fp32", "*fp32", "*fp64", "*fp64", "*fp32", "*i32", "*fp64", "*fp64"),
+    "sums": Sums(**{name: "*i32" if name == "alive" else "*fp64" for name in Sums._fields}),
+    "weight": "*fp32",
+    "importance": "*fp32",
+    "hidden_l1": "*fp32",
+}
+"""The types of the kernels' arguments that are arrays; other numbers are int32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Code:
+    """A kernel as a GPU would run it."""
+
+    kernel: str
+    architecture: str
+    registers: int
+    """Of a thread."""
+    stack: int
+    """Bytes of a thread that had to leave the registers."""
+    shared: int
+    """Bytes of a program."""
+    instructions: int
+    matrix_products: int
+    """Instructions for matrix units among them."""
+
+
+def compile_plan(plan: Plan, capability: int) -> Code:
+    """The code of a kernel for a compute capability (90: 9.0). RuntimeError under Triton's interpreter."""
+    if knobs.runtime.interpret:
+        raise RuntimeError("Triton's interpreter compiles nothing: unset TRITON_INTERPRET")
+    kernel, names = plan.kernel, plan.kernel.arg_names
+    constants = dict(zip(names[len(names) - len(plan.constants) :], plan.constants, strict=True))
+    types = {name: "constexpr" if name in constants else POINTERS.get(name, "i32") for name in names}
+    aligned = [
+        (position, *inner)
+        for position, kind in enumerate(types.values())
+        if kind != "constexpr" and kind != "i32"
+        for inner in ([()] if isinstance(kind, str) else [(at,) for at in range(len(kind))])
+    ]
+    source = ASTSource(
+        kernel,
+        signature=types,
+        constexprs={(names.index(name),): value for name, value in constants.items()},
+        attrs={place: [["tt.divisibility", 16]] for place in aligned},
+    )
+    options = {"num_warps": plan.warps, "num_stages": 1}
+    made: Any = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(made.asm["cubin"])
+        file.flush()
+        usage = _run("cuobjdump", "--dump-resource-usage", file.name)
+        listing = _run("nvdisasm", "-c", file.name)
+    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
+    assert found is not None, usage
+    lines = re.findall(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]*)", listing)
+    return Code(
+        kernel=kernel.__name__,
+        architecture=f"sm_{capability}",
+        registers=int(found[1]),
+        stack=int(found[2]),
+        shared=made.metadata.shared,
+        instructions=len(lines),
+        matrix_products=sum(line in ("HMMA", "HGMMA") for line in lines),
+    )
+
+
+def _run(tool: str, *arguments: str) -> str:
+    return subprocess.run([TOOLS / tool, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def codes(shapes: Sequence[str], dtypes: Sequence[str] = ("float32",)) -> Iterator[tuple[str, str, Code]]:
+    """(shape, dtype, code) of training and evaluating each shape, on each architecture."""
+    for name in shapes:
+        batch = batch_of(SHAPES[name], 0.5)
+        for dtype in dtypes:
+            for capability in ARCHITECTURES:
+                yield name, dtype, compile_plan(plan_training(batch, "cuda", dtype), capability)
+        for capability in ARCHITECTURES:
+            yield name, "float32", compile_plan(plan_measure(batch, drawn=True), capability)
+
+
+def print_table() -> None:
+    """A table in Markdown of all shapes of the benchmark."""
+    names = [field.name for field in fields(Code)]
+    rows = [["shape", "dtype", *(name.replace("_", " ") for name in names)]]
+    rows.append(["---"] * len(rows[0]))
+    for shape, dtype, code in codes(tuple(SHAPES), ("float32", "tf32")):
+        rows.append([shape, dtype, *(str(getattr(code, name)) for name in names)])
+    print("\n".join(f"| {' | '.join(row)} |" for row in rows))  # noqa: T201
+
+
+if __name__ == "__main__":
+    print_table()
