@@ -174,4 +174,4 @@ def test_every_experiment_but_the_published_sizes_is_in_the_list() -> None:
 @pytest.mark.parametrize("name", shipped())
 def test_the_short_form_is_a_valid_experiment(name: str) -> None:
     grid = Grid(load_experiment([f"experiment={name}", *shipped()[name]]))
-    assert (grid.experiment.name, grid.warnings) == (name, ())
+    assert (grid.experiment.name, grid.warnings) == (name, [])

@@ -7,7 +7,19 @@ own. Seconds are not asserted, since machines are shared; what would cost them i
 import subprocess
 import sys
 
-HEAVY = ("hydra", "matplotlib", "numba", "numpy", "omegaconf", "pandas", "pyarrow", "rich", "torch", "yaml")
+HEAVY = (
+    "hydra",
+    "jinja2",
+    "matplotlib",
+    "numba",
+    "numpy",
+    "omegaconf",
+    "pandas",
+    "pyarrow",
+    "rich",
+    "torch",
+    "yaml",
+)
 
 
 def output(code: str) -> str:
@@ -27,7 +39,7 @@ def test_help_loads_nothing_heavy_and_names_every_command() -> None:
     )
     help_text, _, loaded = text.partition("loaded:")
     assert not set(HEAVY) & set(loaded.split())
-    for command in ("train", "sweep", "plan", "plot", "show", "list", "bench"):
+    for command in ("train", "sweep", "plan", "plot", "show", "report", "reproduce", "list", "bench"):
         assert f"\n  {command} " in help_text
 
 
