@@ -32,7 +32,12 @@ def plot(
     ] = None,
     style: Annotated[str, typer.Option(metavar="NAME", help="light, dark or paper.")] = "light",
     formats: Annotated[
-        str, typer.Option("--format", metavar="NAMES", help="png, svg, pdf, or several with commas.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAMES",
+            help="png, svg, pdf, or several with commas; gif: animated (trajectories).",
+        ),
     ] = "png",
     out: Annotated[
         Path | None,

@@ -1,6 +1,6 @@
 """The plots by name, and drawing some of them into a run's folder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from superpose_cli.plots import (
     graphs,
     history,
     matrices,
+    moving,
     neurons,
     norms,
     phase,
@@ -57,6 +58,8 @@ class Plot:
     draw: Callable[[Any, Style, str], Figure]
     """The selected data as a figure with a title; nothing else goes in."""
     words: Callable[[Any], Words]
+    frames: Callable[[Any, Style, str], Iterator[Figure]] | None = None
+    """The same as an animation, of plots that move."""
     asked_only: bool = False
     """Drawn where an experiment lists it or a user names it only: an analysis, some of them seconds long."""
 
@@ -67,6 +70,9 @@ class Plot:
         with style.active():
             return Plotted(figure=self.draw(data, style, words.title), words=words)
 
+
+MOVING = "gif"
+"""The format of animations."""
 
 PLOTS = {
     plot.name: plot
@@ -158,6 +164,7 @@ PLOTS = {
             select=trajectories.select,
             draw=trajectories.draw,
             words=trajectories.words,
+            frames=moving.frames,
         ),
         Plot(
             name="neurons",
@@ -263,19 +270,34 @@ def draw(
     Returns the figures' paths. All names, formats and needs are checked before anything is written:
     ConfigError for an unknown name or format, RunError where the run lacks what a plot needs.
     """
-    if unknown := [extension for extension in formats if extension not in FORMATS]:
-        raise ConfigError(f"figures are not written as {unknown[0]!r}: use one of {', '.join(FORMATS)}")
-    ready = [(plot, plot.select(run)) for plot in map(find_plot, names)]
+    if unknown := [extension for extension in formats if extension not in (*FORMATS, MOVING)]:
+        raise ConfigError(
+            f"figures are not written as {unknown[0]!r}: use one of {', '.join(FORMATS)}, or {MOVING} for "
+            "plots that move"
+        )
+    wanted = [find_plot(name) for name in names]
+    if MOVING in formats and (still := [plot.name for plot in wanted if plot.frames is None]):
+        movers = ", ".join(f"--plot {plot.name}" for plot in PLOTS.values() if plot.frames is not None)
+        raise ConfigError(
+            f"plot {still[0]} does not move, so it is not written as {MOVING!r}: use one of "
+            f"{', '.join(FORMATS)}, or name what moves ({movers})"
+        )
+    ready = [(plot, plot.select(run)) for plot in wanted]
     folder = run.path / "figures" if folder is None else folder
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for plot, data in ready:
         words = plot.words(data)
-        with style.active():
-            figure = plot.draw(data, style, words.title)
-        for extension in formats:
-            paths.append(folder / f"{plot.name}.{extension}")
-            save_figure(figure, paths[-1], style)
+        if MOVING in formats and plot.frames is not None:
+            paths.append(folder / f"{plot.name}.{MOVING}")
+            moving.save_animation(plot.frames(data, style, words.title), paths[-1], style)
+        still_formats = [extension for extension in formats if extension != MOVING]
+        if still_formats:
+            with style.active():
+                figure = plot.draw(data, style, words.title)
+            for extension in still_formats:
+                paths.append(folder / f"{plot.name}.{extension}")
+                save_figure(figure, paths[-1], style)
         with replacing(folder / f"{plot.name}.md") as draft:
             draft.write_text(words.markdown(), encoding="utf-8")
     return paths

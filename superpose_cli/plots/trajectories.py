@@ -31,6 +31,8 @@ class Course:
     place: str
     steps: npt.NDArray[np.int64]
     """(T,)."""
+    W: F64
+    """(T, n, m)."""
     dimensionality: F64
     """(T, n)."""
     loss: F64
@@ -100,6 +102,7 @@ def _course(place: str, steps: npt.NDArray[np.int64], W: F64, loss: F64) -> Cour
     return Course(
         place=place,
         steps=steps,
+        W=W,
         dimensionality=share,
         loss=loss,
         jumps=tuple(jumps(steps, share)) if finite and len(set(np.diff(steps)[:-1].tolist())) == 1 else (),

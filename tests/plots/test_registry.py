@@ -71,7 +71,13 @@ def test_the_same_run_gives_the_same_bytes(tmp_path, run) -> None:
     ("names", "formats", "error", "message"),
     [
         (["arrows", "arrow"], ("png",), ConfigError, r"no plot 'arrow'.*arrows, wtw"),
-        (["arrows"], ("png", "gif"), ConfigError, r"'gif'.*png, svg, pdf"),
+        (
+            ["arrows"],
+            ("png", "gif"),
+            ConfigError,
+            r"arrows does not move.*'gif'.*png, svg, pdf.*trajectories",
+        ),
+        (["arrows"], ("png", "mp4"), ConfigError, r"'mp4'.*png, svg, pdf, or gif for plots that move"),
         (["arrows", "phase"], ("png",), RunError, r"plot phase cannot show run .*two axes"),
     ],
 )
