@@ -43,7 +43,7 @@ class Figures:
 def draw_figures(run: Run, style: Style) -> Figures:
     """The plots of the run's own list, or else all that it has what they need for."""
     drawn, left_out = [], []
-    for name in run.manifest.plots or PLOTS:
+    for name in run.manifest.plots or [plot.name for plot in PLOTS.values() if not plot.asked_only]:
         try:
             plotted = find_plot(name)(run, style)
         except (Lacks, ConfigError) as lack:
