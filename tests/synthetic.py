@@ -157,7 +157,7 @@ def write_run(
     Every axis fills its instances column (`data.feature_probability` that of the features too).
     `columns`: more columns of the instances table, arrays of length I or scalars: objective, status, ...
     `tables`: W_dec (I, n, m), b, feature_probability, importance, feature_loss (scalars or arrays (I, 1) or
-    (I, n)), steps (a list: the recorded steps of the history, T of them), record_weights, course (I, T, n, m),
+    (I, n)), steps (a list: the T recorded steps of the history), record_weights, course (I, T, n, m),
     history_loss and history_train_loss (I, T); see `shard_tables`.
     """
     axes = dict(axes or {})

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
 
 from superpose_cli.toy_model.metrics import F64
 
@@ -21,10 +21,12 @@ class Branch:
     loss: F64
 
     @classmethod
-    def least(cls, rows: pd.DataFrame, density: str) -> Self:
-        """The lowest `loss` of the restarts in `rows` at each value of the column `density`."""
-        least = rows.groupby(density)["loss"].min()
-        return cls(least.index.to_numpy(np.float64), least.to_numpy(np.float64))
+    def least(cls, density: npt.ArrayLike, loss: npt.ArrayLike) -> Self:
+        """The lowest loss of some restarts, (I,), at each of their densities, (I,)."""
+        values, which = np.unique(np.asarray(density, np.float64), return_inverse=True)
+        least = np.full(len(values), np.inf)
+        np.minimum.at(least, which, np.asarray(loss, np.float64))
+        return cls(values, least)
 
 
 @dataclass(frozen=True)

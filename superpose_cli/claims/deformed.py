@@ -7,23 +7,22 @@ from superpose_cli.claims.branches import Branch, crossing
 from superpose_cli.claims.stored import models, need, need_setting, restarts
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.geometry import solution_name
+from superpose_cli.toy_model.metrics import represented
 
 SECTION = "The Geometry of Superposition: non-uniform superposition"
 
 
 def _branches(run: Run) -> tuple[Branch, Branch, float]:
     """Lowest losses over the last feature's p, of two digons without it and of all five; the others' p."""
-    rows = restarts(run, ["last_probability", "loss"])
-    features = run.features(["cell", "restart", "feature", "norm"])
-    seen = features["norm"].to_numpy(np.float64) ** 2 > 0.25
-    features = features.assign(seen=seen, last=seen & (features["feature"].to_numpy() == 4))
-    count = features.groupby(["cell", "restart"])[["seen", "last"]].sum().reset_index()
-    rows = rows.merge(count, on=["cell", "restart"])
-    all_five = rows["seen"].to_numpy() == 5
-    without = (rows["seen"].to_numpy() == 4) & (rows["last"].to_numpy() == 0)
-    others = np.unique(run.best(["feature_probability"])["feature_probability"])
+    rows = restarts(run, ["last_probability", "loss"], ["feature_probability", "norm"])
+    others = np.unique(rows["feature_probability"][:, 0])
     need(len(others) == 1, "needs one density that the other features share")
-    digons, pentagon = (Branch.least(rows.loc[some], "last_probability") for some in (without, all_five))
+    seen = represented(rows["norm"])
+    without = (seen.sum(axis=1) == 4) & ~seen[:, -1]
+    digons, pentagon = (
+        Branch.least(rows["last_probability"][some], rows["loss"][some])
+        for some in (without, seen.all(axis=1))
+    )
     return digons, pentagon, float(others[0])
 
 

@@ -124,10 +124,10 @@ def privileged_basis(hidden: Run, output: Run) -> Measured:
 )
 def best_neurons_are_rare(run: Run) -> Measured:
     _by_density(run)
-    rows = restarts(run, ["feature_probability", "objective"])
-    share = success_fraction(rows["objective"], rows["cell"], np.zeros(len(rows), dtype=bool), 1.05)
-    first = best_restart(rows["objective"], rows["cell"], np.zeros(len(rows), dtype=bool))
-    p = rows["feature_probability"].to_numpy()[first]
+    rows = restarts(run, ["cell", "feature_probability", "objective"])
+    none = np.zeros(len(rows["cell"]), dtype=bool)
+    share = success_fraction(rows["objective"], rows["cell"], none, 1.05)
+    p = rows["feature_probability"][best_restart(rows["objective"], rows["cell"], none)]
     sparse, dense = float(share[p <= 0.1].max()), float(share[p.argmax()])
     return Measured(
         sparse <= 0.04 and dense > 0.5,

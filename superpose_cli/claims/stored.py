@@ -1,6 +1,6 @@
 """What claims read from a run: the best restart of each wanted cell, whole, and what a run must have."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -101,16 +101,22 @@ def models(run: Run, **settings: Any) -> list[Model]:
     return found
 
 
-def restarts(run: Run, columns: Iterable[str], **settings: Any) -> pd.DataFrame:
-    """Columns of all restarts, but the diverged, of the cells that have these values, with cell and restart.
+def restarts(run: Run, columns: Sequence[str], features: Sequence[str] = ()) -> dict[str, npt.NDArray[Any]]:
+    """Columns of all restarts but the diverged: (I,) of the instances table, (I, n) of the features table.
 
-    Inconclusive where there is none.
+    Inconclusive where all diverged, or where models differ in n and columns of features are wanted.
     """
-    wanted = dict.fromkeys(("cell", "restart", "status", *columns, *settings))
-    rows = _with(run.instances(list(wanted)), settings)
-    rows = rows.loc[rows["status"] != "diverged"]
-    need(len(rows) > 0, f"no restart that did not diverge has {_told(settings)}")
-    return rows
+    rows = run.instances(["status", "n_features", *columns])
+    usable = (rows["status"] != "diverged").to_numpy()
+    need(bool(usable.any()), "all restarts diverged")
+    found = {name: rows[name].to_numpy()[usable] for name in columns}
+    if features:
+        n = rows["n_features"].to_numpy()
+        need(bool((n == n[0]).all()), "needs models of one number of features")
+        # Rows of both tables lie in order: n of the features for each of the instances.
+        table = run.features(list(features))
+        found |= {name: table[name].to_numpy().reshape(-1, n[0])[usable] for name in features}
+    return found
 
 
 def need(condition: bool, lacks: str) -> None:

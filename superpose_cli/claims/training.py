@@ -39,7 +39,10 @@ def _courses(run: Run, **settings: str) -> Iterator[Course]:
         len(rows) > 0, f"no restart has {', '.join(f'{name} = {value}' for name, value in settings.items())}"
     )
     history = run.history(["cell", "restart", "step", "loss", "W"], cells=rows["cell"].unique())
-    need(len(history) > 0 and history["W"].notna().all(), "needs recorded weights: history.weights=true")
+    need(
+        len(history) > 0 and bool(history["W"].notna().to_numpy().all()),
+        "needs recorded weights: history.weights=true",
+    )
     records = dict(list(history.groupby(["cell", "restart"])))
     for row in rows.to_dict("records"):
         own = records[row["cell"], row["restart"]].sort_values("step")

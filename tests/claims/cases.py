@@ -1,0 +1,172 @@
+"""For each claim: a right run, and wrong ones that it must refuse."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from tests.claims import follow_up_specs as follow_up
+from tests.claims import paper_specs as paper
+from tests.claims.specs import Spec, another_cell, random_directions
+
+Builder = Callable[[], Spec]
+
+
+class Case(NamedTuple):
+    """A builder for each experiment of a claim, in its order; a wrong run takes the place of the first."""
+
+    right: tuple[Builder, ...]
+    wrong: dict[str, Builder]
+
+
+def changed(builder: Builder, change: Callable[[Spec], Spec]) -> Builder:
+    return lambda: change(builder())
+
+
+def case(*right: Builder, **wrong: Builder) -> Case:
+    return Case(right, wrong)
+
+
+def scrambled(builder: Builder) -> Builder:
+    return changed(builder, random_directions)
+
+
+def shifted(builder: Builder) -> Builder:
+    """What belongs to another p (or another value of the grid's axis)."""
+    return changed(builder, another_cell)
+
+
+basic, intro = paper.basic, paper.intro
+phase_2, phase_3 = paper.phase_2, paper.phase_3
+
+CASES = {
+    "axes-square-pentagon": case(
+        intro, shuffled_W=scrambled(intro), another_p=shifted(intro), linear=changed(intro, paper.two_axes)
+    ),
+    "linear-keeps-the-top": case(
+        basic, shuffled_W=scrambled(basic), not_linear=changed(basic, paper.superposing),
+        other_features=changed(basic, paper.least_important_alone),
+    ),
+    "linear-never-superposes": case(
+        basic, paper.large, shuffled_W=scrambled(basic), not_linear=changed(basic, paper.superposing)
+    ),
+    "relu-superposes-when-sparse": case(
+        basic, linear=changed(basic, paper.all_linear), another_p=changed(basic, paper.reversed_densities)
+    ),
+    "antipodal-pairs-first": case(basic, shuffled_W=scrambled(basic)),
+    "least-important-first": case(basic, most_important=changed(basic, paper.least_important_alone)),
+    "ignored-features-get-their-mean": case(basic, another_p=changed(basic, paper.reversed_densities)),
+    "superposition-pays": case(
+        basic, linear=changed(basic, paper.all_linear), another_p=changed(basic, paper.reversed_densities)
+    ),
+    "phase-2-in-1": case(phase_2, another_p=partial(phase_2, shift=3.0), shuffled_W=shifted(phase_2)),
+    "phase-3-in-2": case(phase_3, another_p=shifted(phase_3)),
+    "antipodal-pair-cost": case(phase_2, another_p=partial(phase_2, shift=1.5)),
+    "phase-boundary": case(phase_2, another_p=partial(phase_2, shift=1.5)),
+    "phase-change-first-order": case(phase_2, second_order=partial(phase_2, pair_slope=0.3)),
+    "half-the-starts-are-stuck": case(phase_2, none_is=partial(phase_2, stuck=False)),
+    "sticky-one": case(paper.geometry, smooth=paper.smooth),
+    "sticky-half": case(paper.geometry, smooth=paper.smooth, another_p=shifted(paper.smooth)),
+    "half-is-antipodal-pairs": case(
+        paper.geometry, shuffled_W=scrambled(paper.geometry), another_p=shifted(paper.geometry)
+    ),
+    "line-at-half": case(paper.dimensionality, shuffled_W=scrambled(paper.dimensionality)),
+    "tegum-products": case(paper.dimensionality, shuffled_W=scrambled(paper.dimensionality)),
+    "pentagons-and-antiprisms": case(
+        paper.dimensionality, shuffled_W=scrambled(paper.dimensionality),
+        another_p=shifted(paper.dimensionality),
+    ),
+    "pure-polytopes": case(paper.polytopes, shuffled_W=scrambled(paper.polytopes)),
+    "dimensions-add-up": case(paper.geometry, shuffled_W=scrambled(paper.geometry)),
+    "signed-sums-measure-nothing": case(paper.polytopes, shuffled_W=scrambled(paper.polytopes)),
+    "polygon-norm-and-bias": case(paper.polytopes, other_bias=partial(paper.polytopes, bias=-0.1)),
+    "pentagon-deforms": case(paper.perturbed, rigid=partial(paper.perturbed, rigid=True)),
+    "pentagon-snaps": case(
+        paper.perturbed, digons_cheaper=partial(paper.perturbed, digons_cost=0.7),
+        digons_dearer=partial(paper.perturbed, digons_cost=1.3),
+    ),
+    **{
+        name: case(paper.correlated_sets, swapped=partial(paper.correlated_sets, swapped=True))
+        for name in (
+            "correlated-orthogonal", "partial-correlation-suffices", "correlated-side-by-side",
+            "anticorrelated-antipodal",
+        )
+    },
+    "local-bases": case(
+        paper.local_bases, shuffled_W=scrambled(paper.local_bases), another_p=shifted(paper.local_bases)
+    ),
+    "collapse-starts-as-hexagon": case(
+        paper.collapse, another_p=changed(paper.collapse, paper.reversed_densities),
+        shuffled_W=scrambled(paper.collapse),
+    ),
+    "collapse-staircase": case(
+        paper.collapse, another_p=changed(paper.collapse, paper.reversed_densities),
+        shuffled_W=scrambled(paper.collapse),
+    ),
+    "collapse-ends-in-pca": case(
+        paper.collapse, another_p=changed(paper.collapse, paper.reversed_densities)
+    ),
+    "jumps-hold-the-drops": case(paper.energy_levels, steady=partial(paper.energy_levels, steady=True)),
+    "octahedron": case(paper.octahedron, shuffled_W=scrambled(paper.octahedron)),
+    "octahedron-in-stages": case(paper.octahedron, at_once=partial(paper.octahedron, at_once=True)),
+    "ranks-in-turn": case(paper.octahedron, at_once=partial(paper.octahedron, at_once=True)),
+    "privileged-basis": case(follow_up.neurons, basic, rotated=follow_up.unaligned_neurons),
+    "neurons-become-polysemantic": case(
+        follow_up.neurons, another_p=shifted(follow_up.neurons), shuffled_W=scrambled(follow_up.neurons)
+    ),
+    "neuron-level-phase-change": case(
+        follow_up.neurons, all_at_once=partial(follow_up.neurons, mixed=False),
+        shuffled_W=scrambled(follow_up.neurons),
+    ),
+    "best-neurons-are-rare": case(follow_up.neurons, common=partial(follow_up.neurons, rare=False)),
+    "two-neurons-a-feature": case(
+        follow_up.absolute_small, one_sign=partial(follow_up.absolute_small, single=True),
+        shuffled_W=scrambled(follow_up.absolute_small),
+    ),
+    "computing-in-superposition": case(
+        follow_up.absolute_large, none=partial(follow_up.absolute_large, superposes=False),
+        another_p=shifted(follow_up.absolute_large),
+    ),
+    "computing-neurons-mix": case(
+        follow_up.absolute_large, none=partial(follow_up.absolute_large, superposes=False),
+        another_p=shifted(follow_up.absolute_large), shuffled_W=scrambled(follow_up.absolute_large),
+    ),
+    "asymmetric-motif": case(follow_up.motif, not_inhibited=partial(follow_up.motif, inhibited=False)),
+    "l1-aligns-with-neurons": case(
+        follow_up.remedies, shuffled_W=scrambled(follow_up.remedies),
+        another_penalty=shifted(follow_up.remedies),
+    ),
+    "l1-removes-superposition": case(
+        follow_up.remedies, another_penalty=shifted(follow_up.remedies),
+        shuffled_W=scrambled(follow_up.remedies),
+    ),
+    "l1-costs-features": case(follow_up.remedies, another_penalty=shifted(follow_up.remedies)),
+    "data-points-form-polygons": case(
+        follow_up.memorization, no_polygon=partial(follow_up.memorization, polygons=False),
+        shuffled_W=scrambled(follow_up.memorization),
+    ),
+    "features-form-a-pentagon": case(
+        follow_up.memorization, another_T=shifted(follow_up.memorization),
+        shuffled_W=scrambled(follow_up.memorization),
+    ),
+    "data-points-first-features-later": case(
+        follow_up.memorization, another_T=shifted(follow_up.memorization)
+    ),
+    "no-grokking": case(follow_up.memorization, grokking=partial(follow_up.memorization, late=True)),
+    "double-descent": case(follow_up.double_descent, another_T=shifted(follow_up.double_descent)),
+    "weight-decay-removes-the-bump": case(
+        follow_up.double_descent, not_removed=partial(follow_up.double_descent, decayed=False)
+    ),
+    "larger-models-need-more-data": case(
+        follow_up.double_descent, same_data=partial(follow_up.double_descent, moved=False)
+    ),
+    "capacity-is-used-up": case(follow_up.capacity, shuffled_W=scrambled(follow_up.capacity)),
+    "capacity-follows-importance": case(follow_up.capacity, another_importance=shifted(follow_up.capacity)),
+    "dense-features-get-all-or-nothing": case(
+        follow_up.capacity, another_p=shifted(follow_up.capacity), shuffled_W=scrambled(follow_up.capacity)
+    ),
+    "sparse-features-share": case(follow_up.capacity, another_p=shifted(follow_up.capacity)),
+    "incidental-polysemanticity": case(follow_up.incidental, shuffled_W=scrambled(follow_up.incidental)),
+    "more-neurons-fewer-accidents": case(
+        follow_up.incidental, same_count=partial(follow_up.incidental, halves=False)
+    ),
+}  # fmt: skip

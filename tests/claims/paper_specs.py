@@ -1,0 +1,307 @@
+"""Right runs of the paper's experiments: what theory and the paper say that they come out as."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from superpose_cli.toy_model.theory import (
+    antipodal_pair_loss,
+    ignored_feature_loss,
+    phase_3_in_2,
+    polygon,
+    simplex,
+    square_antiprism,
+)
+from tests.claims.specs import P, Spec, another_cell, place, random_directions, rotation, with_others
+
+R = "importance.last_importance"
+DIGON = simplex(1)
+
+
+def basic(name: str = "basic_small", n: int = 20, m: int = 5, decay: float = 0.7) -> Spec:
+    """The linear model's projector, and ReLU models with more and more digons, less important ones first."""
+    densities = np.array([1.0, 0.3, 0.1, 0.03, 0.01])
+    single, pairs = np.ones((1, 1)), [0, 3, 4, 5, 5]
+    turn, relu = rotation(m), []
+    for count in (np.array(pairs) * m) // 5:
+        alone = m - count
+        shared = [((alone + 2 * k, alone + 2 * k + 1), DIGON) for k in range(count)]
+        relu.append(place(n, m, *(((i,), single) for i in range(alone)), *shared))
+    W = [np.eye(n, m)] * 5 + relu
+    importance = decay ** np.arange(n)
+    p = np.tile(densities, 2)[:, None]
+    kept = np.array([np.linalg.norm(w, axis=1) > 0 for w in W])
+    cost = np.where(kept, 0.0, ignored_feature_loss(p))
+    cost[5:] += np.where(
+        kept[5:] & (np.arange(n) >= [[m - c] for c in (np.array(pairs) * m) // 5]), p[5:] ** 2 / 6, 0
+    )
+    return Spec(
+        experiment=name,
+        W=[w @ turn for w in W],
+        axes={"model": ["linear", "relu_output"], P: densities.tolist()},
+        columns={"output_activation": np.repeat(np.array(["identity", "relu"], dtype=object), 5)},
+        tables={
+            "importance": importance.tolist(),
+            "b": np.where(kept, 0.0, p / 2),
+            "feature_loss": cost * importance,
+        },
+    )
+
+
+def superposing(spec: Spec) -> Spec:
+    """The ReLU models under the linear model's name, and the reverse."""
+    return replace(spec, columns={"output_activation": spec.columns["output_activation"][::-1]})
+
+
+def all_linear(spec: Spec) -> Spec:
+    """The linear models' weights and losses in all cells."""
+    half = len(spec.W) // 2
+    tables = dict(spec.tables) | {
+        name: np.tile(spec.tables[name][:half], (2, 1)) for name in ("b", "feature_loss")
+    }
+    return replace(spec, W=[*spec.W[:half], *spec.W[:half]], tables=tables)
+
+
+def least_important_alone(spec: Spec) -> Spec:
+    """The importances in reverse."""
+    return replace(spec, tables=dict(spec.tables) | {"importance": spec.tables["importance"][::-1]})
+
+
+def intro() -> Spec:
+    square = np.vstack([polygon(4), np.zeros((1, 2))])
+    best = [np.eye(5, 2), square, square, 1.1 * polygon(5), 1.1 * polygon(5)]
+    weights, instances = with_others(best, 4)
+    densities = np.geomspace(1, 0.05, 5).round(6).tolist()
+    return Spec(
+        experiment="intro", W=best, all_W=weights, instances=instances, restarts=4,
+        axes={P: densities}, tables={"importance": (0.9 ** np.arange(5)).tolist()},
+    )  # fmt: skip
+
+
+def two_axes(spec: Spec) -> Spec:
+    """The linear solution in every cell."""
+    weights, _ = with_others([np.eye(5, 2)] * len(spec.W), spec.restarts)
+    return replace(spec, W=[np.eye(5, 2)] * len(spec.W), all_W=weights)
+
+
+def phase_2(shift: float = 1.0, pair_slope: float | None = None, stuck: bool = True) -> Spec:
+    """Two restarts a cell are antipodal pairs, one keeps each feature alone; losses by theory.
+
+    The pair costs what it does at p / `shift`; or, with `pair_slope`, as much as one feature alone times
+    (p / p*)^pair_slope. Without `stuck` all restarts are pairs.
+    """
+    p, r = np.geomspace(1, 0.01, 20), np.geomspace(0.1, 10, 12)
+    p, r = (grid.reshape(-1) for grid in np.meshgrid(p, r, indexing="ij"))
+    alone = np.minimum(r, 1) * ignored_feature_loss(p)
+    pair = antipodal_pair_loss(p / shift, r)
+    if pair_slope is not None:
+        pair = alone * (p / 0.4) ** pair_slope
+    other = np.maximum(r, 1) * ignored_feature_loss(p)
+    keeps_first = r <= 1
+    loss = np.stack([pair, pair, alone, other] if stuck else [pair] * 4, axis=1).reshape(-1)
+    one, two, both = np.array([[1.0], [0]]), np.array([[0], [1.0]]), np.array([[1.0], [-1]])
+    weights = []
+    for first in keeps_first:
+        weights += [both, both, *((one, two) if first else (two, one))] if stuck else [both] * 4
+    importance = np.stack([np.ones_like(r), r], axis=1)
+    return Spec(
+        experiment="phase_2_in_1", W=weights[::4], all_W=weights, restarts=4,
+        axes={P: np.geomspace(1, 0.01, 20).tolist(), R: np.geomspace(0.1, 10, 12).tolist()},
+        columns={"loss_method": "population"},
+        instances={"objective": loss, "loss": loss / 2}, tables={"importance": importance},
+    )  # fmt: skip
+
+
+def phase_3() -> Spec:
+    p, r = np.geomspace(1, 0.01, 8), np.geomspace(0.1, 10, 8)
+    p_all, r_all = (grid.reshape(-1) for grid in np.meshgrid(p, r, indexing="ij"))
+    losses = phase_3_in_2(p_all, r_all)
+    loss = np.stack(
+        [losses[name] for name in ("ignored", "dedicated", "superposed", "others_superposed")], axis=1
+    )
+    solutions = [
+        np.array([[1, 0], [0, 1], [0, 0]]),
+        np.array([[1, 0], [0, 0], [0, 1]]),
+        np.array([[1, 0], [0, 1], [0, -1]]),
+        np.array([[1, 0], [-1, 0], [0, 1]]),
+    ]
+    return Spec(
+        experiment="phase_3_in_2", W=[solutions[0]] * 64, all_W=solutions * 64, restarts=4,
+        axes={P: p.tolist(), R: r.tolist()}, instances={"objective": loss.reshape(-1)},
+    )  # fmt: skip
+
+
+def uniform(name: str, densities: np.ndarray, shapes: Callable[[float], np.ndarray]) -> Spec:
+    return Spec(experiment=name, W=[shapes(float(p)) for p in densities], axes={P: densities.tolist()})
+
+
+def _sticky(p: float) -> np.ndarray:
+    """30 features alone, then 30 digons, then 15 pentagons, in 30 dimensions; digons from p = 0.6."""
+    x = np.log(1 / p)
+    pairs = int(np.clip(30 * (x - 0.5) / 0.2, 0, 30))
+    if x > 1.5:
+        return place(400, 30, *((range(5 * k, 5 * k + 5), polygon(5)) for k in range(15)))
+    single = np.ones((1, 1))
+    paired = [((2 * k, 2 * k + 1), DIGON) for k in range(pairs)]
+    return place(400, 30, *paired, *(((2 * pairs + k,), single) for k in range(30 - pairs)))
+
+
+def geometry() -> Spec:
+    return uniform("geometry", np.geomspace(1, 0.05, 40), _sticky)
+
+
+def smooth() -> Spec:
+    """D* falls evenly with ln 1/p."""
+    return uniform("geometry", np.geomspace(1, 0.05, 40), lambda p: np.eye(400, 30) * (1 - np.log(p)))
+
+
+def dimensionality() -> Spec:
+    def shapes(p: float) -> np.ndarray:
+        if p > 0.26:
+            return _sticky(0.3)
+        parts = [(range(8), square_antiprism()), (range(8, 13), polygon(5)), (range(13, 18), polygon(5))]
+        return place(400, 30, *parts, *(((18 + 2 * k, 19 + 2 * k), DIGON) for k in range(23)))
+
+    return uniform("dimensionality", np.array([0.45, 0.4, 0.35, 0.3, 0.28, 0.27, 0.25, 0.22, 0.21]), shapes)
+
+
+def polytopes(bias: float = -0.21) -> Spec:
+    best = [polygon(3), simplex(3), 1.1 * polygon(5), square_antiprism()]
+    weights, instances = with_others(best, 32)
+    return Spec(
+        experiment="polytopes", W=best, all_W=weights, instances=instances, restarts=32,
+        axes={"seed": [0, 1, 2, 3]}, tables={"b": bias},
+    )  # fmt: skip
+
+
+def perturbed(rigid: bool = False, digons_cost: float = 1.0) -> Spec:
+    """Digons below 0.27 times the others' density, above it a pentagon that deforms unless it is rigid."""
+    ratio = np.geomspace(0.1, 10, 25)
+    digons = np.vstack([polygon(4), np.zeros((1, 2))])
+    pentagons = [polygon(5) * np.r_[np.ones(4), 1 if rigid else 1 + 0.08 * np.log(x)][:, None] for x in ratio]
+    cost = digons_cost * ratio**0.72 / 0.27**0.72, ratio**0.31 / 0.27**0.31
+    weights = [W for W in pentagons for W in [digons] * 8 + [W] * 8]
+    loss = np.repeat(np.stack(cost, axis=1).reshape(-1), 8)
+    p = np.full((25, 5), 0.05)
+    p[:, 4] *= ratio
+    return Spec(
+        experiment="perturbed_pentagon", W=pentagons, all_W=weights, restarts=16,
+        axes={"data.last_probability": (0.05 * ratio).tolist()}, columns={"loss_method": "population"},
+        instances={"objective": loss, "loss": loss}, tables={"feature_probability": p},
+    )  # fmt: skip
+
+
+def correlated_sets(swapped: bool = False) -> Spec:
+    """Partners orthogonal, side by side or antipodal as sets want it; swapped: features 1 and 2 change."""
+    square, line, hexagon = polygon(4), polygon(4)[[0, 2, 1, 3]], polygon(6)
+    best = [square, square, square, hexagon, line]
+    if swapped:
+        best = [W[[0, 2, 1, *range(3, len(W))]] for W in best]
+    weights, instances = with_others(best, 8)
+    return Spec(
+        experiment="correlated_sets", W=best, all_W=weights, instances=instances, restarts=8,
+        axes={"seed": [0, 1, 2, 3, 4]},
+        columns={
+            "data_kind": np.array(["correlated"] * 4 + ["anticorrelated"], dtype=object),
+            "set_size": 2,
+            "correlation": np.array([0.33, 0.67, 1, 1, np.nan]),
+        },
+    )  # fmt: skip
+
+
+def local_bases() -> Spec:
+    own = np.vstack([np.eye(10), rotation(10)])
+    random = random_directions(Spec(experiment="", W=[own], axes={})).W[0]
+    return Spec(
+        experiment="local_bases", W=[own, own, own, random], restarts=4, axes={P: [0.03, 0.05, 0.1, 0.2]},
+        columns={"data_kind": "correlated", "set_size": 10},
+    )  # fmt: skip
+
+
+def collapse() -> Spec:
+    densities = [0.02, 0.05, 0.1, 0.2, 0.5, 0.8]
+    hexagon = polygon(6)
+    merged = [hexagon[[0, 0, 2, 3, 4, 5]], hexagon[[0, 0, 2, 2, 4, 5]], hexagon[[0, 0, 2, 2, 4, 4]]]
+    relu = [hexagon, hexagon, merged[0], merged[1], merged[2], merged[2]]
+    ratio = np.array([0.16, 0.23, 0.32, 0.47, 0.92, 0.99, *np.ones(6)])
+    return Spec(
+        experiment="correlated_collapse", W=relu + [merged[2]] * 6, restarts=16,
+        axes={"model": ["relu_output", "linear"], P: densities},
+        columns={
+            "output_activation": np.repeat(np.array(["relu", "identity"], dtype=object), 6),
+            "data_kind": "correlated",
+            "set_size": 2,
+        },
+        tables={"feature_loss": ratio[:, None]},
+    )  # fmt: skip
+
+
+def reversed_densities(spec: Spec) -> Spec:
+    """Each model's weights and losses in reverse order of the density."""
+
+    def turn(values: np.ndarray) -> np.ndarray:
+        return np.concatenate([half[::-1] for half in np.split(values, 2)])
+
+    order = turn(np.arange(len(spec.W)))
+    tables = {name: v[order] if isinstance(v, np.ndarray) else v for name, v in spec.tables.items()}
+    return replace(spec, W=[spec.W[i] for i in order], tables=tables)
+
+
+STEPS = list(range(0, 4001, 10))
+
+
+def _pair(angle: np.ndarray) -> np.ndarray:
+    """(T, 2, 2): two unit vectors so many degrees apart."""
+    a = np.radians(angle)
+    return np.stack(
+        [np.stack([np.ones_like(a), np.zeros_like(a)], -1), np.stack([np.cos(a), np.sin(a)], -1)], 1
+    )
+
+
+def energy_levels(steady: bool = False) -> Spec:
+    """Two features jump from D = 1 to 0.8 and to 0.5; the loss falls in the jumps, or steadily."""
+    t = np.array(STEPS)
+    first, second = (np.clip((t - start) / 100, 0, 1) for start in (1500, 2500))
+    angle = 90 - 30 * first - 60 * second
+    falls = sum(np.clip((t - start - 30) / 40, 0, 1) for start in (1500, 2500))
+    loss = np.asarray(1 - t / 8000 if steady else 1 - 0.4 * falls)
+    course = _pair(angle)
+    return Spec(
+        experiment="energy_levels", W=[course[-1]], axes={}, columns={"loss_ratio": 0.5},
+        tables={"steps": STEPS, "course": course[None], "history_loss": loss[None], "feature_loss": 0.2},
+    )  # fmt: skip
+
+
+def octahedron(at_once: bool = False) -> Spec:
+    """Small starts learn two directions, then the third; Xavier's (or all, `at_once`) three together."""
+    end = np.vstack([np.eye(3), -np.eye(3)])
+    t = np.array(STEPS) * 2.5
+    grown = np.asarray(np.clip(t / 200, 1e-3, 1))
+    late = np.clip((t - 2000) / 300, 1e-3, 1)
+    together = np.stack([grown] * 3, axis=1)
+    in_turn = np.stack([grown, grown, late], axis=1)
+    stages = np.select([t < 300, t < 2000, t < 4000], [1 - 0.816 * t / 300, 0.184, 0.104], 0.0475)
+    plain = np.where(t < 300, 1 - 0.9525 * t / 300, 0.0475)
+    small, stages = (together, plain) if at_once else (in_turn, stages)
+    courses = [end * way[:, None, :] for way in (together, small)]
+    return Spec(
+        experiment="octahedron", W=[end, end], restarts=4, axes={"init": ["xavier_normal", "normal"]},
+        columns={
+            "init_kind": np.array(["xavier_normal", "normal"], dtype=object),
+            "data_kind": "correlated",
+            "set_size": 3,
+            "loss_ratio": 0.0475,
+        },
+        tables={
+            "steps": [int(step) for step in t],
+            "course": np.stack(courses),
+            "history_loss": np.stack([plain, stages]) * 0.02 / 0.0475,
+            "feature_loss": 0.02,
+        },
+    )  # fmt: skip
+
+
+WRONG = {"random directions": random_directions, "another cell": another_cell}
+small, large = basic, partial(basic, "basic_large", 80, 20, 0.9)

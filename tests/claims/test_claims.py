@@ -1,0 +1,75 @@
+"""No claim passes vacuously: each holds for a right run, fails for wrong ones, and leaves short ones open."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import pytest
+
+from superpose_cli.claims.registry import claims
+from superpose_cli.results.run import Run, load_run
+from tests.claims.cases import CASES, Builder
+from tests.claims.specs import Spec
+from tests.synthetic import write_run
+
+CLAIMS = {claim.id: claim for claim in claims()}
+Store = Callable[[Builder], Run]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Stores what a builder makes, once for all claims that share it."""
+    kept: dict[object, Run] = {}
+
+    def stored(builder: Builder) -> Run:
+        if builder not in kept:
+            kept[builder] = load_run(
+                write_run(tmp_path_factory.mktemp("run") / "run", **builder().arguments())
+            )
+        return kept[builder]
+
+    return stored
+
+
+def test_every_claim_has_a_right_run_and_a_wrong_one() -> None:
+    assert set(CASES) == set(CLAIMS)
+    assert all(case.right and case.wrong for case in CASES.values())
+
+
+@pytest.mark.parametrize("id", CASES)
+def test_a_right_run_holds(id: str, store: Store) -> None:
+    claim = CLAIMS[id]
+    runs = dict(zip(claim.experiments, map(store, CASES[id].right), strict=True))
+    assert all(run.name == name for name, run in runs.items())
+    found = claim.check(runs)
+    assert (found.verdict, found.measured) == ("holds", found.measured)
+    assert found.values
+    assert found.n_restarts == min(run.restarts for run in runs.values())
+
+
+@pytest.mark.parametrize(("id", "wrong"), [(id, wrong) for id, case in CASES.items() for wrong in case.wrong])
+def test_a_wrong_run_fails(id: str, wrong: str, store: Store) -> None:
+    claim, case = CLAIMS[id], CASES[id]
+    runs = dict(zip(claim.experiments, map(store, (case.wrong[wrong], *case.right[1:])), strict=True))
+    found = claim.check(runs)
+    assert (found.verdict, found.measured) == ("fails", found.measured)
+
+
+@cache
+def short(builder: Builder) -> Builder:
+    """The same after three steps of training."""
+
+    def build() -> Spec:
+        spec = builder()
+        return replace(spec, columns={**spec.columns, "steps": 3})
+
+    return build
+
+
+@pytest.mark.parametrize("id", CASES)
+def test_too_short_a_training_decides_nothing(id: str, store: Store) -> None:
+    claim, case = CLAIMS[id], CASES[id]
+    runs = map(store, (short(case.right[0]), *case.right[1:]))
+    found = claim.check(dict(zip(claim.experiments, runs, strict=True)))
+    assert found.verdict == "inconclusive"
+    assert "training steps, the run has 3" in found.measured
