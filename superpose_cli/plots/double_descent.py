@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from superpose_cli.plots.cells import Coordinate, coordinates, evenly
 from superpose_cli.plots.curves import line_colours, set_horizontal
 from superpose_cli.plots.panels import write_note
+from superpose_cli.plots.samples import data_points
 from superpose_cli.plots.stored import best_cells, best_weights, refuse
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import Words, counted, number, sentence, shown_restart
@@ -23,6 +23,10 @@ F64 = npt.NDArray[np.float64]
 
 MOST_LINES = 8
 MOST_PLANES = 8
+MOST_POINTS = 200
+"""Data points that are drawn, the first of the table."""
+MOST_LINES_TO_POINTS = 30
+"""Of so many data points each is joined to the origin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,8 @@ class DoubleDescent:
     """Likewise, on the table."""
     planes: tuple[F64, ...]
     """W (n, 2) at some of the T, turned alike; empty without a line of m = 2."""
+    points: tuple[F64, ...]
+    """h (rows, 2) of data points of each of these, turned as they are; empty where no table is known."""
     plane_texts: tuple[str, ...]
     n_seeds: int
     note: str
@@ -69,12 +75,20 @@ def select(run: Run) -> DoubleDescent:
     some = [line[i] for i in evenly(len(line), MOST_PLANES)] if line else []
     weights = best_weights(run, np.array(some, dtype=np.int64)) if some else {}
     texts = [axes[across][order].texts[i] for i in evenly(len(line), MOST_PLANES)] if line else []
+    tables = data_points(run, np.array(some, dtype=np.int64), MOST_POINTS) if some else {}
+    planes, points = [], []
+    for cell in some:
+        W = weights[cell].W.astype(np.float64)
+        turn = pose(W)
+        planes.append(W @ turn if turn.any() else np.empty((0, 2)))
+        points.append(tables[cell] @ W @ turn if cell in tables and turn.any() else np.empty((0, 2)))
     return DoubleDescent(
         x=axes[across][order],
         labels=tuple(labels[i] for i in shown),
         test=test[cells],
         train=train[cells],
-        planes=tuple(_pose(weights[cell].W) for cell in some),
+        planes=tuple(planes),
+        points=tuple(points),
         plane_texts=tuple(texts),
         n_seeds=cells.shape[2],
         note=f"{len(shown)} of {counted(len(labels), 'line')} shown" if len(shown) < len(labels) else "",
@@ -82,18 +96,26 @@ def select(run: Run) -> DoubleDescent:
     )
 
 
-def _pose(W: npt.NDArray[np.float32]) -> F64:
-    return canonical(W) if np.isfinite(W).all() else np.empty((0, 2))
+def pose(W: F64) -> F64:
+    """(2, 2): the rotation, with a reflection or not, that takes W (n, 2) to its `canonical` pose.
+
+    0 where W is not finite.
+    """
+    if not np.isfinite(W).all():
+        return np.zeros((2, 2))
+    left, _, right = np.linalg.svd(W.T @ canonical(W))
+    return left @ right
 
 
 def draw(data: DoubleDescent, style: Style, title: str) -> Figure:
     """Losses over T above, the rows of W at some T below."""
-    height = style.single * (1.15 if data.planes else 0.8)
+    rows = bool(data.planes) + any(map(len, data.points))
+    height = style.single * (0.8 + 0.29 * rows)
     figure = style.figure(style.double, height, title)
-    if data.planes:
-        parts: Any = figure.subfigures(2, 1, height_ratios=[2.6, 1])
+    if rows:
+        parts: Any = figure.subfigures(2, 1, height_ratios=[2.6, rows])
         upper, lower = parts
-        _planes(data, lower.subplots(1, len(data.planes), squeeze=False)[0].tolist(), style)
+        _planes(data, lower.subplots(rows, len(data.planes), squeeze=False), style)
     else:
         upper = figure
     left, right = upper.subplots(1, 2)
@@ -121,18 +143,27 @@ def draw(data: DoubleDescent, style: Style, title: str) -> Figure:
     return figure
 
 
-def _planes(data: DoubleDescent, axes: list[Axes], style: Style) -> None:
-    reach = max(1.0, *(np.linalg.norm(W, axis=1).max() for W in data.planes if len(W))) * 1.1
-    for ax, W, text in zip(axes, data.planes, data.plane_texts, strict=True):
-        ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal")
-        ax.spines[:].set_visible(False)
-        for line in (ax.axhline, ax.axvline):
-            line(0, color=style.faint, lw=0.6 * style.line, zorder=0)
-        long = np.square(W).sum(axis=1) > 0.25 if len(W) else np.zeros(0, bool)
-        for mask, colour in ((~long, style.muted), (long, style.superposed)):
-            if len(W):
-                ax.plot(*W[mask].T, "o", ms=1.5 * style.line, mew=0, color=colour, alpha=0.7, zorder=3,
-                        rasterized=True)  # fmt: skip
+def _planes(data: DoubleDescent, axes: npt.NDArray[Any], style: Style) -> None:
+    """Features, and below them the data points, each panel on a scale of its own."""
+    names = ("features", "data points")
+    for row, name, places in zip(axes, names, (data.planes, data.points), strict=False):
+        for ax, W in zip(row, places, strict=True):
+            reach = max(1e-9, np.linalg.norm(W, axis=1).max(initial=0)) * 1.1
+            ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal")
+            ax.spines[:].set_visible(False)
+            for line in (ax.axhline, ax.axvline):
+                line(0, color=style.faint, lw=0.6 * style.line, zorder=0)
+            if name == "features":
+                long = np.square(W).sum(axis=1) > 0.25
+                for mask, colour in ((~long, style.muted), (long, style.superposed)):
+                    ax.plot(*W[mask].T, "o", ms=1.5 * style.line, mew=0, color=colour, alpha=0.7, zorder=3,
+                            rasterized=True)  # fmt: skip
+            else:
+                for x, y in W if len(W) <= MOST_LINES_TO_POINTS else ():
+                    ax.plot([0, x], [0, y], color=style.dedicated, lw=0.7 * style.line)
+                ax.plot(*W.T, "o", ms=2.0 * style.line, mew=0, color=style.dedicated, alpha=0.8, zorder=3)
+        row[0].set_ylabel(name, fontsize=style.small)
+    for ax, text in zip(axes[0], data.plane_texts, strict=True):
         ax.set_title(text, fontsize=style.small, pad=2)
 
 
@@ -171,11 +202,16 @@ def words(data: DoubleDescent) -> Words:
                 if data.planes
                 else ""
             )
+            + (
+                f" Below them: the hidden vectors of its data points (the first {MOST_POINTS} of more): a "
+                "polygon while they are few. Each panel has a scale of its own."
+                if any(map(len, data.points))
+                else ""
+            )
         ),
         source=(
             "“Superposition, Memorization, and Double Descent” (2023): test loss over the data set's "
-            "size, and features in the plane. The note's other half, the data points in the plane, needs "
-            "the table, which a run stores by its key alone."
+            "size, with features and data points in the plane."
         ),
     )
 

@@ -5,12 +5,14 @@ import pytest
 from matplotlib.collections import LineCollection, PolyCollection
 
 from superpose_cli.errors import RunError
+from superpose_cli.plots.double_descent import MOST_POINTS
 from superpose_cli.plots.graphs import graph_of
 from superpose_cli.plots.neurons import ordered, tally
 from superpose_cli.plots.polyhedron import hull_edges
 from superpose_cli.plots.registry import PLOTS
 from superpose_cli.plots.style import STYLES, find_style
 from superpose_cli.results.run import load_run
+from superpose_cli.toy_model.sampling import Law, finite_table
 from superpose_cli.toy_model.theory import polygon, simplex, square_antiprism, triangular_bipyramid
 from tests.plots.test_registry import assert_fits
 from tests.synthetic import write_run
@@ -186,6 +188,29 @@ def test_double_descent_averages_data_sets(tmp_path) -> None:
     assert_fits(PLOTS["double_descent"], load_run(partial.path), STYLE)
     with pytest.raises(RunError, match=r"no axis data\.n_rows"):
         PLOTS["double_descent"](load_run(write_run(tmp_path / "other", np.ones((1, 4, 2)))), STYLE)
+
+
+def test_data_points_lie_below_the_features_turned_alike(tmp_path) -> None:
+    """Each is a row of the table that its key draws, of norm 1, times W."""
+    keys = np.array([7, 8], dtype=np.uint64)
+    W = np.tile(polygon(5) @ np.array([[0.6, 0.8], [-0.8, 0.6]]), (2, 1, 1))
+    run = run_of(
+        tmp_path, W, axes={"data.n_rows": [4, 300]}, feature_probability=0.4,
+        columns={"data_kind": "finite", "unit_norm": True, "train_loss": 0.1, "table_key": keys},
+    )  # fmt: skip
+    data = PLOTS["double_descent"].select(run)
+    for key, points, count in zip(keys, data.points, (4, MOST_POINTS), strict=True):
+        rows = finite_table(
+            np, Law(kind="finite"), key=np.array([key]), n_rows=count,
+            feature_probability=np.full((1, 5), 0.4), high=np.ones(1), unit_norm=True,
+        )[0]  # fmt: skip
+        np.testing.assert_allclose(points, rows @ polygon(5), atol=1e-6)
+    for style in STYLES:
+        assert_fits(PLOTS["double_descent"], run, find_style(style))
+    figure = PLOTS["double_descent"](run, STYLE).figure
+    panels = [ax for ax in figure.axes if ax.get_ylabel() == "data points"]
+    assert len(panels) == 1
+    assert len(panels[0].lines) == 2 + 4 + 1, "axes, a line to each of four points, and the points"
 
 
 # ---------------------------------------------------------------- explainers
