@@ -110,6 +110,9 @@ def train_block(begin, end, population, t, s, room, exact, exact_slopes, scale, 
         update_lanes(b, c, t.optimizer)
         update_lanes(b_hidden, c, t.optimizer)
         note_failures(t, w.W, begin, end, at)
+        note_failures(t, w.W_dec, begin, end, at)
+        note_failures(t, w.b, begin, end, at)
+        note_failures(t, w.b_hidden, begin, end, at)
 
 
 @piece(_nrt=False)
@@ -124,16 +127,16 @@ def fill_coefficients(c, t, begin, end, at):
 
 
 @piece(_nrt=False)
-def note_failures(t, W, begin, end, at):
-    """Record this update for the instances of the block with a first weight that is not finite."""
+def note_failures(t, values, begin, end, at):
+    """Record this update for the instances of the block with a first parameter that is not finite."""
     zero = np.float32(0)
-    for row in range(len(W)):
+    for row in range(len(values)):
         for lane in range(LANES):
-            zero += W[row, lane] - W[row, lane]
+            zero += values[row, lane] - values[row, lane]
     if zero != 0:
         for i in range(begin, min(end, begin + LANES)):
-            for row in range(len(W)):
-                if t.failed[i] < 0 and not np.isfinite(W[row, i - begin]):
+            for row in range(len(values)):
+                if t.failed[i] < 0 and not np.isfinite(values[row, i - begin]):
                     t.failed[i] = t.start + at
 
 

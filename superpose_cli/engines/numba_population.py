@@ -95,13 +95,14 @@ def new_block(population):
 
 @piece(_nrt=False)
 def open_block(s, begin, end, population):
-    """Take the laws of instances begin, begin + 1, ...; lanes from `end` on repeat the last instance."""
+    """Take the laws of instances begin, begin + 1, ...; in lanes from `end` on nothing ever happens."""
     for lane in range(LANES):
         i = min(begin + lane, end - 1)
         s.largest[0, lane], s.largest[1, lane] = 0.0, population.high[i]
         s.largest[2, lane] = -population.high[i]
         for number in range(len(s.probability)):
-            s.probability[number, lane] = population.probability[population.law[i], number]
+            here = population.probability[population.law[i], number]
+            s.probability[number, lane] = here if begin + lane < end else 0.0
 
 
 @piece(_nrt=False)

@@ -147,7 +147,12 @@ def train_one(i, s, slopes, lanes, spec, rows, t, debiased, betas):
         update_at(W_dec, c, hyper.optimizer)
         update_at(b, c, hyper.optimizer)
         update_at(b_hidden, c, hyper.optimizer)
-        if failed < 0 and not is_finite_at(W.weight, W.size):
+        if failed < 0 and not (
+            is_finite_at(W.weight, W.size)
+            and is_finite_at(W_dec.weight, W_dec.size)
+            and is_finite_at(b.weight, b.size)
+            and is_finite_at(b_hidden.weight, b_hidden.size)
+        ):
             failed = start + at
     t.failed[i] = failed
 

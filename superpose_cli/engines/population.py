@@ -150,10 +150,11 @@ def evaluated_at_once(batch: InstanceBatch) -> int:
 
 
 def population_evaluation(batch: InstanceBatch, state: State) -> Evaluation:
-    """The expected loss. `loss_stderr` is a bound of its error: 0 where the integral is exact.
+    """The expected loss. `loss_stderr` tells of its error: 0 where the integral is exact.
 
     That is with up to two features on; with more, nodes are doubled until no gradient moves by more than
-    `CONVERGED`, and the last move of the loss is the bound, with what patterns left out could hold. The mean
+    `CONVERGED`. The last move of the loss estimates its error from above (it is nearly always far below that:
+    each doubling adds digits), and a bound of what patterns left out could hold is added. The mean
     of ||h||_1 is NaN. For linear models on independent features nothing is reported dead: they have a
     gradient everywhere but at their optimum.
     """
@@ -266,14 +267,19 @@ def _converged(
     batch: InstanceBatch, state: State, square: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """The gain (I, n), a bound of the loss's error (I,), and who has no gradient (I,)."""
-    most = _most_active(batch)
+    different, law = _different_laws(batch)
+    most = _counts(batch.family, different)[1][law]
     gain, gradient, left_out = _measured(batch, state, FIRST_NODES)
-    scale = CONVERGED * 2 * (batch.importance * square).max(axis=1)
+    scale = CONVERGED * (_slope_scale(batch) * square).max(axis=1)
     last_move = np.zeros(len(batch))
-    curved = most > 2 and not _smooth(batch.family)
-    moving = np.flatnonzero(np.isfinite(gain).all(axis=1) & curved)
-    nodes = 2 * FIRST_NODES
-    while len(moving) and _integrals(batch.family, most, nodes) <= REFINED_INTEGRALS:
+    curved = (most > 2) & (not _smooth(batch.family))
+    moving, nodes = np.flatnonzero(np.isfinite(gain).all(axis=1) & curved), 2 * FIRST_NODES
+    while True:
+        # Each by its own count: what it comes to does not depend on who is evaluated beside it.
+        costs = {count: _integrals(batch.family, count, nodes) for count in {*most[moving].tolist()}}
+        moving = moving[[costs[count] <= REFINED_INTEGRALS for count in most[moving].tolist()]]
+        if not len(moving):
+            break
         part = batch.take(moving)
         finer, slopes, _ = _measured(part, take(state, moving), nodes)
         move = np.abs(slopes - gradient[moving]).max(axis=1)

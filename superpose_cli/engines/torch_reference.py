@@ -31,6 +31,8 @@ CACHE_BYTES = 8 << 20
 TWICE = np.zeros(2, np.int64)
 """A lone instance is computed beside a twin: PyTorch takes another path for a batch of one matrix, and its
 bits would depend on the company it keeps (measured: batches of 2 .. 37, on one thread or two, agree)."""
+FILL_BYTES = 1 << 30
+"""What a step computes on a GPU should come to so much: it is written and read in half a millisecond."""
 ARRAYS_PER_ROW = 7
 """Arrays of shape (rows, n) that live at once in a step: x, y, the residual, masks and temporaries."""
 
@@ -80,6 +82,12 @@ class TorchEngine:
             held = min(held, max(2, cacheful))
         return max(1, held)
 
+    def fill(self, family: Family) -> int:
+        """On a GPU, where a step is a hundred short kernels, as many as make each long enough."""
+        if self._device.type == "cpu":
+            return 1
+        return max(1, FILL_BYTES // self._row_bytes(family, family.n_batch or family.n_rows))
+
     def initialise(self, batch: InstanceBatch) -> State:
         """Initial weights in the engine's dtype, biases and moments 0."""
         return initial_state(batch, self.dtype)
@@ -110,7 +118,8 @@ class TorchEngine:
             factor = rate_factor(family.schedule, family.warmup_steps, family.steps, step)
             coefficients = self._tensor(np.stack(hyper.at(step, factor)))
             update(family.optimizer, parameters, slopes, moment1, moment2, Coefficients(*coefficients))
-            finite = parameters["W"].isfinite().flatten(1).all(1)
+            each = [value.isfinite().flatten(1).all(1) for value in parameters.values()]
+            finite = torch.stack(each).all(0)
             failed = torch.where((failed < 0) & ~finite, step, failed)
         absent: dict[str, Any] = dict.fromkeys(PARAMETERS)
         return State(

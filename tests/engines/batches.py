@@ -1,5 +1,6 @@
 """Families and batches for engine tests, and the plain NumPy loop that engines are held to."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -134,8 +135,17 @@ def reference_rows(batch: InstanceBatch, step: int) -> np.ndarray:
     return np.take_along_axis(table, index[:, :, None], axis=1)
 
 
-def reference_train(batch: InstanceBatch, steps: int) -> dict[str, np.ndarray]:
-    """The parameters after `steps` updates, in float64 NumPy: the definition, with no engine in it."""
+Slopes = Callable[[dict[str, np.ndarray], int], dict[str, np.ndarray]]
+"""The gradient at given parameters in a step."""
+
+
+def reference_train(
+    batch: InstanceBatch, steps: int, slopes_at: Slopes | None = None
+) -> dict[str, np.ndarray]:
+    """The parameters after `steps` updates, in float64 NumPy: the definition, with no engine in it.
+
+    `slopes_at`: another gradient than that of drawn rows.
+    """
     family = batch.family
     shape = (family.n_features, family.n_hidden)
     weights = {"W": initial_weights(batch.generator_key, Stream.init_W, *shape, batch.init_std)}
@@ -156,9 +166,13 @@ def reference_train(batch: InstanceBatch, steps: int) -> dict[str, np.ndarray]:
         beta2=batch.beta2,
         eps=batch.eps,
     )
-    for step in range(steps):
+
+    def of_rows(weights: dict[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
         x = reference_rows(batch, step).astype(np.float64)
-        slopes = gradient(x, weights, batch.importance, family.model, family.loss_reduction, batch.hidden_l1)
+        return gradient(x, weights, batch.importance, family.model, family.loss_reduction, batch.hidden_l1)
+
+    for step in range(steps):
+        slopes = (slopes_at or of_rows)(weights, step)
         factor = rate_factor(family.schedule, family.warmup_steps, family.steps, step)
         update(family.optimizer, weights, slopes, first, second, Coefficients(*hyper.at(step, factor)))
     return weights

@@ -1,5 +1,6 @@
 """Where compiled kernels are kept."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -77,14 +78,21 @@ def test_compilation_is_told_once_and_the_cache_is_silent(folders):
 def test_every_file_with_a_kernel_is_in_the_digest():
     """A file that numba compiles from must change the folder's name."""
     package = Path(compiling.PACKAGE)
+    marks = ("@numba.njit", "@compiled(", "@intrinsic", "numba.njit(", "piece(")
     using = {
         str(path.relative_to(package))
         for path in package.rglob("*.py")
-        if any(
-            mark in path.read_text() for mark in ("@numba.njit", "@compiled(", "@intrinsic", "numba.njit(")
-        )
+        if any(mark in path.read_text() for mark in marks)
     }
     assert using <= set(compiling.SOURCES)
+    # What kernels call or take constants from is compiled into them.
+    imported = {
+        f"{name.replace('.', '/')}.py"
+        for source in using
+        for name in re.findall(r"^from superpose_cli\.(\S+) import", (package / source).read_text(), re.M)
+    }
+    folders = {"engines.py", "toy_model.py"}  # `from superpose_cli.engines import one_of_them`
+    assert imported - folders <= set(compiling.SOURCES)
     assert all((package / source).exists() for source in compiling.SOURCES)
 
 

@@ -7,7 +7,15 @@ import pytest
 
 from superpose_cli.engines.narrow_tiles import MOST_HIDDEN
 from superpose_cli.engines.numba_cpu import NumbaEngine
-from superpose_cli.experiment.config import Activation, Optimizer, Target
+from superpose_cli.experiment.config import (
+    Activation,
+    DataKind,
+    Optimizer,
+    Reduction,
+    Schedule,
+    Target,
+    ValueKind,
+)
 from tests.engines.batches import BASE, make_batch, parameters_of, reference_train
 
 PLAIN = replace(BASE, optimizer=Optimizer.sgd)
@@ -51,6 +59,63 @@ def test_a_step_along_the_gradient(n, m, rows, variant):
 def test_both_sides_of_the_border_are_tried():
     assert max(m for _, m, _ in NARROW) <= MOST_HIDDEN + 2
     assert min(m for _, m, _ in WIDE) > MOST_HIDDEN
+
+
+@pytest.mark.parametrize("m", [2, 11])
+@pytest.mark.parametrize(("table", "rows"), [(300, 700), (1500, 0)])
+def test_a_table_of_several_blocks(table, rows, m):
+    """Batches and whole tables that no block holds: every row is met, once."""
+    family = replace(PLAIN, data=DataKind.finite, n_rows=table, n_batch=rows, n_hidden=m)
+    batch = make_batch(family)
+    engine = NumbaEngine()
+    found = parameters_of(engine.advance(batch, engine.initialise(batch), 3))
+    for name, values in reference_train(batch, 3).items():
+        np.testing.assert_allclose(found[name], values, rtol=2e-6, atol=2e-6, err_msg=name)
+
+
+CROSSES = {
+    "correlated": {"data": DataKind.correlated, "set_size": 4},
+    "anticorrelated": {"data": DataKind.anticorrelated, "set_size": 3},
+    "exactly k": {"data": DataKind.exactly_k, "k": 3},
+    "finite": {"data": DataKind.finite, "n_rows": 200, "unit_norm": True},
+    "independent": {},
+}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("data", CROSSES)
+def test_crosses_of_data_and_model(data, seed):
+    """What no family of the conformance suite has together, drawn from a fixed seed."""
+    draw = np.random.default_rng([seed, *data.encode()])
+
+    def one(*choices):
+        return choices[draw.integers(len(choices))]
+
+    unit_norm = "unit_norm" in CROSSES[data]
+    family = replace(
+        BASE,
+        **CROSSES[data],
+        n_features=int(draw.integers(8, 30)),
+        n_hidden=one(1, 3, 7, 9, 14),
+        n_batch=one(60, 130, 400),
+        hidden_activation=one(*Activation),
+        output_activation=one(*Activation),
+        tied=one(True, False),
+        bias=one(True, False),
+        hidden_bias=one(True, False),
+        target=one(*Target),
+        value=one(ValueKind.uniform, ValueKind.constant) if unit_norm else one(*ValueKind),
+        loss_reduction=one(*Reduction),
+        optimizer=one(*Optimizer),
+        schedule=one(*Schedule),
+        warmup_steps=one(0, 2),
+    )
+    family = replace(family, signed=family.value is ValueKind.uniform and one(True, False))
+    batch = make_batch(family)
+    engine = NumbaEngine()
+    found = parameters_of(engine.advance(batch, engine.initialise(batch), 3))
+    for name, values in reference_train(batch, 3).items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=3e-6, err_msg=f"{name} of {family}")
 
 
 @pytest.mark.parametrize("m", [2, MOST_HIDDEN, MOST_HIDDEN + 1])

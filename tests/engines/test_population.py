@@ -10,6 +10,7 @@ import pytest
 
 from superpose_cli.engines import population
 from superpose_cli.engines.base import State, take
+from superpose_cli.engines.lanes import LANES
 from superpose_cli.engines.numba_cpu import NumbaEngine
 from superpose_cli.engines.population import check_population, population_evaluation, population_refuses
 from superpose_cli.errors import ConfigError
@@ -17,6 +18,7 @@ from superpose_cli.experiment.config import (
     Activation,
     DataKind,
     Objective,
+    Optimizer,
     Reduction,
     Schedule,
     Target,
@@ -33,7 +35,7 @@ from superpose_cli.toy_model.theory import (
     polygon,
     polygon_optimum,
 )
-from tests.engines.batches import BASE, make_batch
+from tests.engines.batches import BASE, make_batch, parameters_of, reference_train
 
 ENGINE = NumbaEngine()
 EXACT = replace(BASE, objective=Objective.population, n_batch=0, steps=300)
@@ -115,6 +117,56 @@ def test_the_gradient_is_the_derivative(name):
 
 def with_weights(batch: InstanceBatch, W: np.ndarray, b: np.ndarray) -> State:
     return replace(ENGINE.initialise(batch), W=np.asarray(W), b=np.asarray(b))
+
+
+OPTIMIZERS = {
+    "adam": {"optimizer": Optimizer.adam, "schedule": Schedule.cosine, "warmup_steps": 3},
+    "adamw": {"optimizer": Optimizer.adamw, "schedule": Schedule.linear},
+    "sgd": {"optimizer": Optimizer.sgd, "schedule": Schedule.constant},
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", ["relu_output", "untied", "pair"])
+def test_weights_follow_the_definition(name, optimizer):
+    """Updates along the exact gradient, with hyper-parameters that differ between instances."""
+    count = LANES + 3
+    family = replace(FAMILIES[name], steps=20, **OPTIMIZERS[optimizer])
+    batch = some(
+        family,
+        count,
+        beta1=np.linspace(0.5, 0.95, count),
+        beta2=np.linspace(0.9, 0.9999, count),
+        weight_decay=np.linspace(0, 0.3, count),
+    )
+
+    def slopes_at(weights, step):
+        given = {name: weights.get(name) for name in PARAMETERS}
+        state = replace(ENGINE.initialise(batch), **given)
+        _, flat, _ = population._measured(batch, state, population.TRAINING_NODES)
+        sizes = [weights[name][0].size for name in PARAMETERS if name in weights]
+        parts = np.split(flat, np.cumsum(sizes)[:-1], axis=1)
+        names = [name for name in PARAMETERS if name in weights]
+        return {n: part.reshape(weights[n].shape) for n, part in zip(names, parts, strict=True)}
+
+    found = parameters_of(ENGINE.advance(batch, ENGINE.initialise(batch), 20))
+    for part, values in reference_train(batch, 20, slopes_at).items():
+        np.testing.assert_allclose(found[part], values, rtol=3e-6, atol=3e-6, err_msg=part)
+
+
+@pytest.mark.parametrize("name", ["relu_output", "untied"])
+def test_overflow_is_noted_where_it_happens(name):
+    batch = some(replace(FAMILIES[name], optimizer=Optimizer.sgd, output_activation=Activation.identity), 5,
+                 learning_rate=np.array([1e-2, 1e30, 1e-2, 1e25, 1e-2]))  # fmt: skip
+    state = ENGINE.advance(batch, ENGINE.initialise(batch), 9)
+    failed = state.failed_step
+    assert (failed[[0, 2, 4]] == -1).all()
+    for i in (1, 3):
+        assert 0 <= failed[i] < 9
+        before = ENGINE.advance(batch, ENGINE.initialise(batch), int(failed[i]))
+        after = ENGINE.advance(batch, ENGINE.initialise(batch), int(failed[i]) + 1)
+        assert all(np.isfinite(values[i]).all() for values in parameters_of(before).values())
+        assert not all(np.isfinite(values[i]).all() for values in parameters_of(after).values())
 
 
 def test_the_pair_costs_what_theory_says():
