@@ -151,6 +151,10 @@ class Engine(Protocol):
         """How many instances are best trained at once in `memory` bytes; at least 1. Never changes a bit."""
         ...
 
+    def fill(self, family: Family) -> int:
+        """How many instances keep the device busy: shards of fewer are trained together."""
+        ...
+
     def initialise(self, batch: InstanceBatch) -> State:
         """Initial weights, biases 0, moments 0, step 0."""
         ...

@@ -76,6 +76,10 @@ class NumbaEngine:
         """As many as the memory holds: a thread works on one at a time, so packs of any size cost alike."""
         return max(1, memory // self.bytes_per_instance(family))
 
+    def fill(self, family: Family) -> int:
+        """One: a thread works on one at a time, and a shard has enough for all threads."""
+        return 1
+
     def initialise(self, batch: InstanceBatch) -> State:
         """Initial weights in float32, biases and moments 0."""
         return initial_state(batch, self.dtype)

@@ -20,7 +20,7 @@ from superpose_cli.engines.torch_reference import checked_device
 from superpose_cli.engines.triton_measure import Sums
 from superpose_cli.engines.triton_plans import Plan, is_wide, plan_measure, plan_training
 from superpose_cli.engines.triton_sampling import Rows
-from superpose_cli.engines.triton_spec import PRECISIONS, Spec, refusal
+from superpose_cli.engines.triton_spec import PRECISIONS, Spec, is_tiny, refusal
 from superpose_cli.engines.triton_updates import Hyper, Trained
 from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.config import DataKind, Reduction
@@ -31,6 +31,9 @@ from superpose_cli.toy_model.sampling import bounds
 
 LEAST_CAPABILITY = (8, 0)
 """Triton's own limit for NVIDIA GPUs that it is tested on: Ampere."""
+FILL_TINY, FILL_WIDE = 32_768, 1_024
+"""Instances for eight waves of programs on 132 multiprocessors: 24 tiny models run at once on each, of others
+one or two."""
 TABLE_CHUNK = 4096
 """Unit-norm evaluation rows that are drawn at once."""
 DRAWN_BYTES = 64
@@ -76,6 +79,10 @@ class TritonEngine:
     def pack_instances(self, family: Family, memory: int) -> int:
         """As many as the memory holds."""
         return max(1, memory // self.bytes_per_instance(family))
+
+    def fill(self, family: Family) -> int:
+        """Some waves of programs: a last one that is not full then costs little."""
+        return FILL_TINY if is_tiny(family) else FILL_WIDE
 
     def initialise(self, batch: InstanceBatch) -> State:
         """Initial weights in float32, biases and moments 0."""

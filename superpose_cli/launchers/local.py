@@ -19,7 +19,7 @@ class LocalLauncher:
     ) -> Generator[Done, None, None]:
         """As `Launcher` says; the caller commits."""
         progress = Progress(watch)
-        for shard in shards:
+        for at, shard in enumerate(shards):
             if stop():
                 raise Interrupted
-            yield self.worker.returned(shard, progress, stop)
+            yield self.worker.returned(shard, progress, stop, shards[at + 1 :])

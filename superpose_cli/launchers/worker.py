@@ -23,9 +23,11 @@ from superpose_cli.experiment.config import Config
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.instances import InstanceBatch
 from superpose_cli.launchers.base import Chosen, Done, Job
+from superpose_cli.launchers.together import Together
 from superpose_cli.planning import check_memory
 from superpose_cli.results import layout
 from superpose_cli.results.checkpoint import Checkpoint
+from superpose_cli.results.checkpoint_files import checkpoint_file
 from superpose_cli.results.lock import Held, RunLock, shard_lock
 from superpose_cli.results.manifest import dump_manifest, now, read_manifest
 from superpose_cli.results.reading import stored_statuses
@@ -51,10 +53,12 @@ class Worker:
     share: float = 1.0
     """Of the device's memory, what this worker may count on."""
     memory: int = field(init=False)
+    together: Together = field(init=False)
 
     def __post_init__(self) -> None:
         free = self.engine.free_memory() * self.share
         self.memory = int(free * self.config.engine.memory_fraction)
+        self.together = Together(self.grid, self.engine)
 
     @classmethod
     def of_job(cls, job: Job, said: Callable[[str], None]) -> Self:
@@ -83,8 +87,13 @@ class Worker:
         """What all variants share."""
         return self.grid.experiment.variants[0]
 
-    def tables(self, shard: int, progress: Progress, stop: Callable[[], bool]) -> tuple[TableSet, int]:
-        """The three tables of a shard, and how many of its instances are reused; Interrupted if stopped."""
+    def tables(
+        self, shard: int, progress: Progress, stop: Callable[[], bool], following: Sequence[int] = ()
+    ) -> tuple[TableSet, int]:
+        """The three tables of a shard, and how many of its instances are reused; Interrupted if stopped.
+
+        `following` are the shards that this worker is asked for next, and may train along.
+        """
         train = partial(
             train_shard,
             evaluation=self.config.evaluation,
@@ -96,14 +105,16 @@ class Worker:
             self.grid.batches(*self.grid.shards()[shard]),
             self.engine,
             measure=lambda recall, batch: train(recall, [batch], history=NO_HISTORY)[0],
-            train=partial(self._train, shard, train, progress.watch.said),
+            train=partial(self._train, shard, following, train, progress.watch.said),
         )
         progress.resume(reused)
         return tables, reused
 
-    def returned(self, shard: int, progress: Progress, stop: Callable[[], bool]) -> Done:
-        """Train a shard for another process to commit; Interrupted if stopped."""
-        tables, reused = self.tables(shard, progress, stop)
+    def returned(
+        self, shard: int, progress: Progress, stop: Callable[[], bool], following: Sequence[int] = ()
+    ) -> Done:
+        """Train a shard for another process to commit, as in `tables`; Interrupted if stopped."""
+        tables, reused = self.tables(shard, progress, stop, following)
         statuses = Counter(tables["instances"]["status"].to_pylist())
         return Done(
             shard=shard, statuses=statuses, reused=reused, numerics=self.engine.numerics, tables=tables
@@ -138,12 +149,21 @@ class Worker:
     def _train(
         self,
         shard: int,
+        following: Sequence[int],
         train: Callable[..., list[Trained]],
         said: Callable[[str], None],
         batches: Sequence[InstanceBatch],
     ) -> list[Trained]:
-        """Train batches of a shard with checkpoints, from where an earlier process left them."""
+        """Train batches of a shard with checkpoints, from where an earlier process left them.
+
+        Shards that are trained together keep no checkpoints: that takes a minute at most.
+        """
         history = self.config.history
+        if shard in self.together.held:
+            return self.together.held.pop(shard)
+        group = self.together.group(shard, following) if self.source.is_empty else [shard]
+        if not any(checkpoint_file(self.run, member).exists() for member in group) and len(group) > 1:
+            return self.together.train(group, partial(train, self.engine, history=history))
         if not self.checkpoints:
             return train(self.engine, batches, history=history)
         checkpoint = Checkpoint(

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from superpose_cli.engines.base import Engine, Evaluation, Floats, State, concatenate, take
+from superpose_cli.engines.base import Engine, Floats, State, concatenate
 from superpose_cli.engines.training import Trained, history_steps
 from superpose_cli.errors import RunError
 from superpose_cli.experiment.config import HistoryConfig
@@ -25,6 +25,7 @@ from superpose_cli.results.columns import FEATURES, HISTORY, IDENTITY, MEASURED,
 from superpose_cli.results.index import I64, Index, Measured, StoredShard, hex_keys, index_runs
 from superpose_cli.results.measures import configuration, identity, shard_tables
 from superpose_cli.results.reading import Tables
+from superpose_cli.results.recall import Recall, Recalled
 from superpose_cli.results.schema import features_table, history_table, instances_table
 
 TableSet = dict[str, pa.Table]
@@ -57,7 +58,7 @@ class Reuse:
         self._grid = grid
         self._said = said
         self._any_engine = any_engine
-        self._exact = np.array([shard.run.measured.judged == measured.judged for shard in index.shards], bool)
+        self._exact = np.array([shard.exact for shard in index.shards], bool)
         self._unreadable: set[int] = set()
         self._read = lru_cache(HELD_SHARDS)(_read)
 
@@ -87,6 +88,11 @@ class Reuse:
         )
         return cls(index, measured, grid, said, any_engine=mode == "any-engine")
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to take over."""
+        return not len(self._index.key)
+
     def count(self, shards: Iterable[int]) -> "Counts":
         """What is reused of these shards of the grid, and of which runs; passes over all their keys."""
         stored = again = 0
@@ -112,16 +118,15 @@ class Reuse:
             shard = self._index.shards[number]
             try:
                 stored = self._stored(shard, part, self._index.row[self._index.find(part.key)])
-                tables = self._rewritten(part, stored)
-                state = None if self._exact[number] else _state(part.family, stored)
-            except (RunError, ValueError, IndexError, pa.ArrowException) as error:
+                if self._exact[number]:
+                    copied.append(self._rewritten(part, stored))
+                else:
+                    state, history = _state(part.family, stored), self._history(part, stored)
+                    recalled.append((here, state, history))
+            except (RunError, ValueError, LookupError, pa.ArrowException) as error:
                 self._unreadable.add(number)
                 self._said(f"nothing is reused from shard {shard.shard} of {shard.run.path}: {error}")
                 continue
-            if state is None:
-                copied.append(tables)
-            else:
-                recalled.append((here, state, tables["history"]))
             left[here] = False
         return Split(copied, _joined(batch, recalled), batch.take(np.flatnonzero(left)))
 
@@ -186,18 +191,24 @@ class Reuse:
     def _rewritten(self, batch: InstanceBatch, stored: TableSet) -> TableSet:
         """The stored rows as those of this grid."""
         names = {column.name for column in IDENTITY}
-        there = set(stored["instances"].column_names)  # an older superpose stored fewer columns
-        measured = {c.name: stored["instances"][c.name] for c in MEASURED if c.name in there}
+        measured = {c.name: stored["instances"][c.name] for c in MEASURED}
         features = {c.name: stored["features"][c.name] for c in FEATURES if c.name not in names}
-        history = {c.name: stored["history"][c.name] for c in HISTORY if c.name not in names}
-        if not self._measured.history.weights:
-            history = {name: column for name, column in history.items() if name not in RECORDED_WEIGHTS}
-        count = len(history["step"]) // len(batch)
         return {
             "instances": instances_table(configuration(self._grid, batch) | measured),
             "features": features_table(identity(batch, batch.family.n_features) | features),
-            "history": history_table(identity(batch, count) | history),
+            "history": self._history(batch, stored),
         }
+
+    def _history(self, batch: InstanceBatch, stored: TableSet) -> pa.Table:
+        """The stored records as those of this grid."""
+        names = {column.name for column in IDENTITY}
+        if not self._measured.history.weights:
+            names |= set(RECORDED_WEIGHTS)
+        count = len(stored["history"]) // len(batch)
+        if not count:  # an older superpose's may have other columns
+            return history_table(identity(batch, 0))
+        history = {c.name: stored["history"][c.name] for c in HISTORY if c.name not in names}
+        return history_table(identity(batch, count) | history)
 
 
 class Counts(NamedTuple):
@@ -224,14 +235,6 @@ class Counts(NamedTuple):
         return f"{self.stored:,} of {n_instances:,} reused ({', '.join(said)}), {left:,} to run"
 
 
-class Recalled(NamedTuple):
-    """Instances of one family whose trained weights are known."""
-
-    batch: InstanceBatch
-    state: State
-    history: pa.Table
-
-
 class Split(NamedTuple):
     """What is known of a batch without training it."""
 
@@ -241,46 +244,6 @@ class Split(NamedTuple):
     """Instances that are to be measured anew."""
     rest: InstanceBatch
     """What is left to train."""
-
-
-class Recall:
-    """An engine that remembers: its training is over at the first step, with the stored weights.
-
-    All that surrounds an engine then measures these as if they had just been trained.
-    """
-
-    def __init__(self, engine: Engine, recalled: Recalled) -> None:
-        self._engine = engine
-        self._order = np.argsort(recalled.batch.key)
-        self._keys = recalled.batch.key[self._order]
-        self._state = recalled.state
-        self.name, self.dtype = engine.name, engine.dtype
-        self.device, self.numerics = engine.device, engine.numerics
-
-    def refuses(self, family: Family) -> str | None:
-        return self._engine.refuses(family)
-
-    def free_memory(self) -> int:
-        return self._engine.free_memory()
-
-    def bytes_per_instance(self, family: Family) -> int:
-        return self._engine.bytes_per_instance(family)
-
-    def pack_instances(self, family: Family, memory: int) -> int:
-        return self._engine.pack_instances(family, memory)
-
-    def initialise(self, batch: InstanceBatch) -> State:
-        return self._engine.initialise(batch)
-
-    def advance(self, batch: InstanceBatch, state: State, stop_step: int) -> State:
-        """The state after the last step, whatever step is asked for."""
-        return take(self._state, self._order[np.searchsorted(self._keys, batch.key)])
-
-    def evaluate(self, batch: InstanceBatch, state: State, n_rows: int) -> Evaluation:
-        return self._engine.evaluate(batch, state, n_rows)
-
-    def evaluate_table(self, batch: InstanceBatch, state: State) -> Evaluation:
-        return self._engine.evaluate_table(batch, state)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,72 @@
+"""Shards that are trained together have the bits that they have alone, in whatever groups."""
+
+from pathlib import Path
+
+import pytest
+
+from superpose_cli.engines.torch_reference import TorchEngine
+from superpose_cli.experiment import sharding
+from superpose_cli.experiment.compose import load_experiment
+from superpose_cli.experiment.grid import Grid
+from superpose_cli.experiment.instances import Family, InstanceBatch
+from superpose_cli.launchers.together import Together
+from superpose_cli.pipeline import run_experiment
+from superpose_cli.results.layout import TABLES, committed_shards, shard_file
+
+SWEEP = ("model.n_features=2,3", "restarts=6", "data.feature_probability=0.3", "data=finite", "data.n_rows=9",
+         "train.n_batch=null", "train.steps=4", "history.every=2", "history.weights=true",
+         "evaluation.n_rows=40", "engine=torch", "engine.device=cpu")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharding, "MAX_INSTANCES", 2)
+    monkeypatch.setattr(sharding, "MIN_INSTANCES", 1)
+
+
+def content(run: Path) -> dict[str, bytes]:
+    shards = sorted(committed_shards(run))
+    assert len(shards) == 6
+    return {f"{table} {s}": shard_file(run, table, s).read_bytes() for table in TABLES for s in shards}
+
+
+def test_groups_change_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = load_experiment(SWEEP)
+    run_experiment(experiment, out=tmp_path / "alone", reuse="none")
+    batches: list[int] = []
+    advance = TorchEngine.advance
+
+    def noted(self: TorchEngine, batch: InstanceBatch, *arguments: object) -> object:
+        batches.append(len(batch))
+        return advance(self, batch, *arguments)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(TorchEngine, "advance", noted)
+    monkeypatch.setattr(TorchEngine, "fill", lambda self, family: 7)
+    run_experiment(experiment, out=tmp_path / "together", reuse="none")
+    assert 6 in batches, "six instances of one family, of three shards"
+    assert content(tmp_path / "together") == content(tmp_path / "alone")
+
+
+def test_an_interrupted_group_is_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TorchEngine, "fill", lambda self, family: 7)
+    experiment = load_experiment(SWEEP)
+    run = tmp_path / "run"
+    assert run_experiment(experiment, out=run, reuse="none", max_seconds=0).status == "interrupted"
+    assert run_experiment(experiment, out=run, reuse="none").status == "complete"
+    run_experiment(experiment, out=tmp_path / "whole", reuse="none")
+    assert content(run) == content(tmp_path / "whole")
+
+
+def test_a_group_ends_where_the_engine_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid(load_experiment(SWEEP))
+    engine = TorchEngine()
+    together = Together(grid, engine)
+    assert together.group(1, [2, 3]) == [1], "on a CPU each shard is enough"
+
+    def fill(family: Family) -> int:
+        return 4 if family.n_features == 2 else 3
+
+    monkeypatch.setattr(engine, "fill", fill)
+    assert together.group(0, [1, 2, 3]) == [0, 1]
+    assert together.group(2, [4, 5]) == [2, 4]
+    assert together.group(5, []) == [5]
