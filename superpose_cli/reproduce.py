@@ -128,7 +128,8 @@ def reproduce(
                 return Reproduced(status="interrupted", parts=(*parts, Part(name=name, result=result)))
             audience.doing("drawing")
             run = load_run(result.path)
-            figures = draw_figures(run, find_style("light"))
+            # Not the stored list: an older run of the experiment may have had another.
+            figures = draw_figures(run, find_style("light"), asked.variants[0].plots)
             paths = keep_figures(figures.drawn, run.path)
             part = Part(name=name, result=result, figures=tuple(paths), left_out=figures.left_out)
             done.append((run, figures))

@@ -94,6 +94,8 @@ def test_what_is_complete_is_not_trained_again(tmp_path: Path) -> None:
     assert [part.status for part in first.parts] == ["complete"]
     assert [part.status for part in again.parts] == ["already done", "complete"]
     assert again.parts[0].figures == first.parts[0].figures
+    others = quick(tmp_path, only=["intro"], overrides=["plots=[arrows,wtw]"])
+    assert [path.name for path in others.parts[0].figures] == ["arrows.png", "wtw.png"]
 
 
 def test_the_full_form_takes_the_experiments_as_shipped_and_what_holds_for_all(tmp_path: Path) -> None:

@@ -40,10 +40,11 @@ class Figures:
     left_out: tuple[str, ...]
 
 
-def draw_figures(run: Run, style: Style) -> Figures:
-    """The plots of the run's own list, or else all that it has what they need for."""
+def draw_figures(run: Run, style: Style, names: Sequence[str] = ()) -> Figures:
+    """These plots, or those of the run's own list, or else all that it has what they need for."""
     drawn, left_out = [], []
-    for name in run.manifest.plots or [plot.name for plot in PLOTS.values() if not plot.asked_only]:
+    listed = names or run.manifest.plots
+    for name in listed or [plot.name for plot in PLOTS.values() if not plot.asked_only]:
         try:
             plotted = find_plot(name)(run, style)
         except (Lacks, ConfigError) as lack:
@@ -53,7 +54,7 @@ def draw_figures(run: Run, style: Style) -> Figures:
             path = Path(folder) / "figure.png"
             save_figure(plotted.figure, path, style)
             drawn.append(Figure(name=name, png=path.read_bytes(), words=plotted.words))
-    return Figures(drawn=tuple(drawn), left_out=tuple(left_out) if run.manifest.plots else ())
+    return Figures(drawn=tuple(drawn), left_out=tuple(left_out) if listed else ())
 
 
 def keep_figures(figures: Sequence[Figure], run: Path) -> list[Path]:
