@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 from superpose_cli.claims import (
+    adversarial,
     capacity,
     computation,
     correlated,
@@ -27,6 +28,7 @@ _MODULES = (
     deformed,
     correlated,
     training,
+    adversarial,
     neurons,
     computation,
     remedies,

@@ -16,11 +16,16 @@ VERDICTS = ("holds", "fails", "inconclusive", "not run")
 COLOURS = {"holds": "green", "fails": "bold red", "inconclusive": "yellow", "not run": "dim"}
 
 
+WIDE = 132
+"""Columns of a terminal from which on claims stand in a table; below, each has lines of its own."""
+
+
 def print_verified(console: Console, found: Sequence[Verified]) -> None:
     """The claims by section, then how many hold, and what would run those that were not."""
     if console.is_terminal:
         for section, some in groupby(found, key=lambda one: one.claim.section):
-            console.print(_table(section, list(some)))
+            shown = _table if console.width >= WIDE else _blocks
+            console.print(shown(section, list(some)))
             console.print()
     else:
         for one in found:
@@ -73,6 +78,26 @@ def facts(found: Sequence[Verified]) -> dict[str, Any]:
     }
 
 
+def _blocks(section: str, found: Sequence[Verified]) -> Table:
+    """The verdict, and beside it the claim line by line."""
+    table = Table(title=section, title_justify="left", title_style="bold", box=None, show_header=False)
+    table.add_column(width=12)
+    table.add_column(ratio=1)
+    for one in found:
+        claim, outcome = one.claim, one.outcome
+        restarts = f" ({outcome.n_restarts} restarts)" if outcome.n_restarts else ""
+        table.add_row(
+            Text(outcome.verdict, COLOURS[outcome.verdict]),
+            Text.assemble(
+                (claim.id, "bold"), restarts, f"\n{claim.statement}",
+                ("\nexpected: ", "dim"), claim.expected,
+                *((("\nmeasured: ", "dim"), outcome.measured) if outcome.measured else ()),
+                (f"\n{claim.departs}" if claim.departs else "", "dim"),
+            ),
+        )  # fmt: skip
+    return table
+
+
 def _table(section: str, found: Sequence[Verified]) -> Table:
     table = Table(title=section, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, expand=True)
     table.add_column("claim", ratio=4)
@@ -85,7 +110,7 @@ def _table(section: str, found: Sequence[Verified]) -> Table:
         table.add_row(
             Text.assemble((claim.id, "bold"), "\n", claim.statement),
             Text(claim.expected),
-            Text(outcome.measured or "-") + (Text(f"\n{claim.departs}", "dim") if claim.departs else Text()),
+            Text.assemble(outcome.measured or "-", (f"\n{claim.departs}" if claim.departs else "", "dim")),
             Text(outcome.verdict, COLOURS[outcome.verdict]),
             str(outcome.n_restarts or "-"),
             end_section=k + 1 < len(found),

@@ -109,6 +109,10 @@ CASES = {
     "octahedron": case(paper.octahedron, shuffled_W=scrambled(paper.octahedron)),
     "octahedron-in-stages": case(paper.octahedron, at_once=partial(paper.octahedron, at_once=True)),
     "ranks-in-turn": case(paper.octahedron, at_once=partial(paper.octahedron, at_once=True)),
+    "superposition-is-vulnerable": case(paper.adversarial, another_p=shifted(paper.adversarial)),
+    "vulnerability-follows-crowding": case(
+        paper.adversarial, another_order=partial(paper.adversarial, follows=False)
+    ),
     "privileged-basis": case(follow_up.neurons, basic, rotated=follow_up.unaligned_neurons),
     "neurons-become-polysemantic": case(
         follow_up.neurons, another_p=shifted(follow_up.neurons), shuffled_W=scrambled(follow_up.neurons)

@@ -14,7 +14,7 @@ from superpose_cli.toy_model.theory import (
     simplex,
     square_antiprism,
 )
-from tests.claims.specs import P, Spec, another_cell, place, random_directions, rotation, with_others
+from tests.claims.specs import P, Spec, place, random_directions, rotation, with_others
 
 R = "importance.last_importance"
 DIGON = simplex(1)
@@ -303,5 +303,14 @@ def octahedron(at_once: bool = False) -> Spec:
     )  # fmt: skip
 
 
-WRONG = {"random directions": random_directions, "another cell": another_cell}
-small, large = basic, partial(basic, "basic_large", 80, 20, 0.9)
+def adversarial(follows: bool = True) -> Spec:
+    """Vulnerability 1/D*, from 1 to 30; or the same numbers in another order."""
+    crowding = np.geomspace(1, 30, 12)
+    order = np.arange(12) if follows else np.array([0, 1, 11, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+    return Spec(
+        experiment="adversarial", W=[np.eye(40, 20) * np.sqrt(x) for x in crowding],
+        axes={P: np.geomspace(1, 0.01, 12).tolist()}, columns={"vulnerability": crowding[order]},
+    )  # fmt: skip
+
+
+large = partial(basic, "basic_large", 80, 20, 0.9)
