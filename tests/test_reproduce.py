@@ -20,7 +20,7 @@ TINY = ("engine=torch", "train.steps=8", "train.n_batch=32", "restarts=1", "hist
         "evaluation.method=sampled", "evaluation.n_rows=128")  # fmt: skip
 PAIR = {
     "intro": (*TINY, "data.feature_probability=0.5"),
-    "basic_small": (*TINY, "data.feature_probability=0.1"),
+    "energy_levels": TINY,
 }
 
 
@@ -73,7 +73,7 @@ def test_all_is_trained_drawn_measured_and_told(tmp_path: Path) -> None:
     done = quick(tmp_path, listener)
     assert listener.heard == [
         *("1/2 intro", "started", "drawing", "intro complete"),
-        *("2/2 basic_small", "started", "drawing", "basic_small complete"),
+        *("2/2 energy_levels", "started", "drawing", "energy_levels complete"),
         *("measuring claims", "writing the page"),
     ]
     assert done.page == tmp_path / "quick" / "reproduce.html"
@@ -85,7 +85,7 @@ def test_all_is_trained_drawn_measured_and_told(tmp_path: Path) -> None:
         assert part.result.path.parent == tmp_path / "quick" / part.name
         assert [path.name for path in part.figures] == ["wtw.png"]
         assert part.figures[0].with_suffix(".md").read_text().startswith("# ")
-    assert any("basic_small" in one.claim.experiments for one in done.verified)
+    assert any("energy_levels" in one.claim.experiments for one in done.verified)
     assert {one.outcome.verdict for one in done.verified} <= {"inconclusive", "not run"}
 
 
@@ -99,10 +99,10 @@ def test_what_is_complete_is_not_trained_again(tmp_path: Path) -> None:
 
 
 def test_the_full_form_takes_the_experiments_as_shipped_and_what_holds_for_all(tmp_path: Path) -> None:
-    done = reproduce(Listener(), only=["basic_small"], overrides=PAIR["basic_small"], outputs=tmp_path)
+    done = reproduce(Listener(), only=["energy_levels"], overrides=PAIR["energy_levels"], outputs=tmp_path)
     (part,) = done.parts
     assert part.result is not None
-    assert part.result.path.parent == tmp_path / "basic_small"
+    assert part.result.path.parent == tmp_path / "energy_levels"
     assert done.page == tmp_path / "reproduce.html"
 
 
@@ -156,7 +156,7 @@ def test_claims_are_those_about_the_chosen_experiments(
             expected="e", tolerance="t",
         )(lambda *runs: Measured(all(load_run(run.path).n_cells for run in runs), "m", {}))  # fmt: skip
 
-    claims = (about("intro"), about("basic_small"), about("intro", "geometry"), about("geometry"))
+    claims = (about("intro"), about("energy_levels"), about("intro", "geometry"), about("geometry"))
     monkeypatch.setattr(module, "claims", lambda: claims)
     found = {one.claim.id: one.outcome.verdict for one in quick(tmp_path, only=["intro"]).verified}
     assert found == {"intro": "holds", "intro-geometry": "not run"}

@@ -22,7 +22,7 @@ TINY = ("engine=torch", "train.steps=8", "train.n_batch=32", "restarts=1", "hist
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(module, "shipped", lambda: {"intro": TINY, "basic_small": TINY})
+    monkeypatch.setattr(module, "shipped", lambda: {"intro": TINY, "energy_levels": TINY})
 
 
 def superpose(*line: str, exit_code: int = 0) -> Result:
@@ -52,7 +52,7 @@ def test_it_ends_with_the_claims_and_the_page(monkeypatch: pytest.MonkeyPatch) -
     ]
     lines = done.stderr.splitlines()
     assert lines[0] == "1/2 intro: 1 instance; engine torch"
-    assert any(line.startswith("2/2 basic_small: complete after") for line in lines)
+    assert any(line.startswith("2/2 energy_levels: complete after") for line in lines)
     assert lines[-1].startswith("complete after")
     again = superpose("reproduce", "--quick", "--only", "intro", "--quiet")
     assert again.stderr == ""
@@ -72,9 +72,9 @@ def test_a_claim_that_fails_or_an_experiment_is_exit_code_1(monkeypatch: pytest.
     decided(monkeypatch, holds=False)
     assert "fails" in superpose("reproduce", "--quick", "--only", "intro", exit_code=1).stdout
     decided(monkeypatch, holds=True)
-    monkeypatch.setattr(module, "shipped", lambda: {"intro": TINY, "basic_small": ("model.n_hidden=-1",)})
+    monkeypatch.setattr(module, "shipped", lambda: {"intro": TINY, "energy_levels": ("model.n_hidden=-1",)})
     failed = superpose("reproduce", "--quick", exit_code=1)
-    assert "failed: basic_small" in failed.stderr
+    assert "failed: energy_levels" in failed.stderr
     assert failed.stdout.splitlines()[-1] == "outputs/quick/reproduce.html"
 
 
