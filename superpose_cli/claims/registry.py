@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from superpose_cli.claims import (
     adversarial,
+    analogy,
     capacity,
     computation,
     correlated,
@@ -15,6 +16,7 @@ from superpose_cli.claims import (
     memorization,
     neurons,
     phase_change,
+    polytopes,
     remedies,
     training,
 )
@@ -22,9 +24,11 @@ from superpose_cli.claims.base import Claim
 from superpose_cli.errors import ConfigError
 
 _MODULES = (
+    analogy,
     linear,
     phase_change,
     geometry,
+    polytopes,
     deformed,
     correlated,
     training,

@@ -39,6 +39,8 @@ basic, intro = paper.basic, paper.intro
 phase_2, phase_3 = paper.phase_2, paper.phase_3
 
 CASES = {
+    "analogies-are-exact": case(paper.analogy, not_broken=partial(paper.analogy, broken=False)),
+    "superposition-costs-retrieval": case(paper.analogy, none=partial(paper.analogy, superposed=False)),
     "axes-square-pentagon": case(
         intro, shuffled_W=scrambled(intro), another_p=shifted(intro), linear=changed(intro, paper.two_axes)
     ),
@@ -68,6 +70,9 @@ CASES = {
     "sticky-half": case(paper.geometry, smooth=paper.smooth, another_p=shifted(paper.smooth)),
     "half-is-antipodal-pairs": case(
         paper.geometry, shuffled_W=scrambled(paper.geometry), another_p=shifted(paper.geometry)
+    ),
+    "twice-the-dimensions-twice-the-features": case(
+        paper.doubling, same_size=partial(paper.doubling, grows=False)
     ),
     "line-at-half": case(paper.dimensionality, shuffled_W=scrambled(paper.dimensionality)),
     "tegum-products": case(paper.dimensionality, shuffled_W=scrambled(paper.dimensionality)),

@@ -314,3 +314,30 @@ def adversarial(follows: bool = True) -> Spec:
 
 
 large = partial(basic, "basic_large", 80, 20, 0.9)
+
+
+def doubling(grows: bool = True) -> Spec:
+    """m / D* features for every m, or as many for all."""
+    return Spec(
+        experiment="doubling",
+        W=[
+            place(40, m, *(((2 * k, 2 * k + 1), DIGON) for k in range(m if grows else 4)))
+            for m in (4, 8, 16) * 2
+        ],
+        axes={P: [0.3, 0.2], "seed": [0, 1, 2]},
+    )
+
+
+def analogy(superposed: bool = True, broken: bool = True) -> Spec:
+    """Six features with a dimension each, then twelve in digons (or six again), each with and without ReLU.
+
+    Not `broken`: those with a hidden ReLU keep to the six, along its axes.
+    """
+    single = place(12, 6, *(((i,), np.ones((1, 1))) for i in range(6)))
+    digons = place(12, 6, *(((2 * k, 2 * k + 1), DIGON) for k in range(6))) @ rotation(6)
+    shared = digons if superposed else single
+    return Spec(
+        experiment="analogy", W=[single, shared, single, shared if broken else single],
+        axes={"model": ["relu_output", "relu_hidden"], P: [1.0, 0.01]},
+        columns={"hidden_activation": np.repeat(np.array(["identity", "relu"], dtype=object), 2)},
+    )  # fmt: skip
