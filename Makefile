@@ -8,17 +8,18 @@ PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= dev
 TORCH_INDEX ?=
+RUNS ?= outputs
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup figures bench test test-slow test-gpu check format lint type layers wheel clean
+.PHONY: help setup figures bench bench-gpu contact-sheet test test-slow test-gpu check format lint type layers wheel clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: $(INSTALLED) ## create .venv with the pinned dependencies (TORCH_INDEX=URL picks a PyTorch build)
 
@@ -44,6 +45,13 @@ figures: $(INSTALLED) ## run the sweeps of two of the paper's figures and draw t
 
 bench: $(INSTALLED) ## time the engines on this machine, into docs/bench/ (two minutes)
 	$(BIN)/superpose bench --scale --out docs/bench
+
+bench-gpu: $(INSTALLED) ## time engines and whole sweeps on an NVIDIA GPU, into docs/bench/ (half an hour)
+	$(BIN)/python -m superpose_cli.benchmark.gpu_sweeps --out docs/bench
+	$(BIN)/python -m superpose_cli.benchmark.gpu_code
+
+contact-sheet: $(INSTALLED) ## draw all figures of stored runs, small, into docs/figures.md (RUNS=DIR)
+	$(BIN)/python docs/figures.py $(RUNS)
 
 test: $(INSTALLED) ## run the tests
 	$(PYTEST) --quiet --numprocesses auto --maxprocesses 8

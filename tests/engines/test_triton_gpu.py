@@ -1,0 +1,125 @@
+"""The triton engine on a GPU, beyond what the conformance suite asks: bits, resume, large packs, memory."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from superpose_cli.engines import choose_engine
+from superpose_cli.engines.base import State, take
+from superpose_cli.engines.packs import is_out_of_memory
+from superpose_cli.engines.training import train_shard
+from superpose_cli.engines.watch import SILENT, Progress
+from superpose_cli.experiment.config import DataKind, Dtype, EngineConfig, EvaluationConfig, HistoryConfig
+from superpose_cli.experiment.instances import Family, InstanceBatch
+from tests.engines.batches import BASE, make_batch, parameters_of, reference_train
+
+pytestmark = pytest.mark.gpu
+
+SHAPES = {
+    "phase": replace(BASE, n_features=2, n_hidden=1, n_batch=1024),
+    "intro": replace(BASE, n_batch=1024),
+    "ragged": replace(BASE, n_features=7, n_hidden=3, n_batch=333),
+    "basic": replace(BASE, n_features=20, n_hidden=5, n_batch=1024),
+    "varying": replace(BASE, n_features=100, n_hidden=20, n_batch=1024),
+    "geometry": replace(BASE, n_features=400, n_hidden=30, n_batch=1024),
+    "table": replace(BASE, n_features=50, data=DataKind.finite, n_rows=100, n_batch=0, unit_norm=True),
+}
+
+
+@pytest.fixture(scope="module")
+def engine():
+    chosen = choose_engine(EngineConfig(device="cuda"), list(SHAPES.values()))
+    assert chosen.engine.name == "triton", chosen.reason
+    return chosen.engine
+
+
+def assert_same(one: State, other: State) -> None:
+    for name, values in parameters_of(one).items():
+        np.testing.assert_array_equal(parameters_of(other)[name], values, err_msg=name)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_twenty_steps_follow_the_definition(engine, name):
+    batch = make_batch(SHAPES[name], 5)
+    found = parameters_of(engine.advance(batch, engine.initialise(batch), 20))
+    for parameter, expected in reference_train(batch, 20).items():
+        np.testing.assert_allclose(found[parameter], expected, rtol=1e-5, atol=1e-5, err_msg=parameter)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_bits_are_the_same_again_in_any_pack_and_cut_anywhere(engine, name):
+    many = make_batch(SHAPES[name], 61)
+    whole = engine.advance(many, engine.initialise(many), 40)
+    assert_same(engine.advance(many, engine.initialise(many), 40), whole)
+    assert_same(engine.advance(many, engine.advance(many, engine.initialise(many), 13), 40), whole)
+    order = np.random.default_rng(1).permutation(61)[:9]
+    some = many.take(order)
+    state = engine.advance(some, engine.initialise(some), 40)
+    assert_same(state, take(whole, order))
+    found, every = engine.evaluate(some, state, 5000), engine.evaluate(many, whole, 5000)
+    np.testing.assert_array_equal(found.loss, every.loss[order])
+    np.testing.assert_array_equal(found.hidden_cov, every.hidden_cov[order])
+
+
+def many_of(family: Family, count: int) -> InstanceBatch:
+    """`count` instances that repeat 16 different ones."""
+    return make_batch(family, 16).take(np.arange(count) % 16)
+
+
+def test_offsets_beyond_two_billion(engine):
+    """The parameters of the last instance lie beyond 2^31 numbers."""
+    family = SHAPES["geometry"]
+    count = (1 << 31) // (family.n_features * (family.n_hidden + 1)) + 16
+    if engine.free_memory() < count * engine.bytes_per_instance(replace(family, n_batch=128)):
+        pytest.skip("needs more memory than this GPU has free")
+    batch = many_of(replace(family, n_batch=128), count)
+    state = engine.advance(batch, engine.initialise(batch), 1)
+    few = batch.take(slice(count - 16, count))
+    assert_same(engine.advance(few, engine.initialise(few), 1), take(state, slice(count - 16, count)))
+
+
+def test_out_of_memory_halves_the_pack(engine):
+    """A pack that does not fit is cut, and nothing is lost."""
+    batch = make_batch(SHAPES["varying"], 64)
+    given = {
+        "evaluation": EvaluationConfig(n_rows=256),
+        "history": HistoryConfig(every=0),
+        "memory": 1 << 40,
+        "progress": Progress(SILENT),
+        "stop": lambda: False,
+    }
+    short = replace(batch, family=replace(batch.family, steps=3))
+    (expected,) = train_shard(engine, [short], **given)
+    advance, refused = engine.advance, []
+
+    def scarce(part: InstanceBatch, state: State, stop_step: int) -> State:
+        if len(part) > 20:
+            refused.append(len(part))
+            torch.empty(1 << 50, dtype=torch.uint8, device="cuda")
+        return advance(part, state, stop_step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "advance", scarce)
+        (found,) = train_shard(engine, [short], **given)
+    assert refused == [64, 32]
+    assert_same(found.state, expected.state)
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 50, dtype=torch.uint8, device="cuda")
+    assert is_out_of_memory(caught.value)
+
+
+def test_tf32_is_near_and_says_what_it_is(engine):
+    """On a wide model one rounding of factors to 10 bits moves gradients by about 3e-4."""
+    rough = choose_engine(EngineConfig(name="triton", device="cuda", dtype=Dtype.tf32), []).engine
+    assert rough.numerics.startswith("triton/tf32/")
+    batch = make_batch(replace(SHAPES["geometry"], optimizer="sgd", schedule="constant"), 4)
+    start = engine.initialise(batch)
+    exact = reference_train(batch, 1)["W"] - start.W
+    errors = []
+    for each in (engine, rough):
+        moved = each.advance(batch, start, 1).W.astype(np.float64) - start.W
+        errors.append(np.linalg.norm(moved - exact) / np.linalg.norm(exact))
+    assert errors[1] < 3e-2
+    assert errors[0] < errors[1]
