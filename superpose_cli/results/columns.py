@@ -11,6 +11,10 @@ from typing import Literal
 SCHEMA_VERSION = 1
 """Raised when a reader of the old tables would misread the new ones; new columns alone do not raise it."""
 
+MEASURES_VERSION = 1
+"""Raised when a column of `MEASURED`, `FEATURES` or `HISTORY` joins, or comes to say something else of the
+same weights: what is stored is then measured anew, not copied."""
+
 Type = Literal["i32", "i64", "f32", "f64", "bool", "str", "hex", "f32[]", "f64[]"]
 
 

@@ -41,13 +41,17 @@ class Measured:
         """Rows that a recorded loss is measured on."""
         return min(HISTORY_ROWS, self.evaluation.n_rows or HISTORY_ROWS)
 
-    def has_records(self, wanted: Self, steps: int) -> bool:
-        """Whether the history of a training of `steps` updates holds all that `wanted` records."""
+    def has_records(self, wanted: Self, steps: int, alike: bool) -> bool:
+        """Whether the history of a training of `steps` updates holds all that `wanted` records.
+
+        What is not `alike` holds other numbers, which cannot be measured anew.
+        """
         records = set(history_steps(wanted.history, steps))
         if not records:
             return True
         return (
-            records <= set(history_steps(self.history, steps))
+            alike
+            and records <= set(history_steps(self.history, steps))
             and self.record_rows == wanted.record_rows
             and self.history.weights >= wanted.history.weights
         )
@@ -67,6 +71,8 @@ class StoredShard:
 
     run: StoredRun
     shard: int
+    exact: bool
+    """Whether it is measured as wanted, by columns of the same meaning: its rows are copied."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +118,7 @@ def index_runs(
     are left out, with a line to `said` each.
     """
     shards: list[StoredShard] = []
-    parts: list[tuple[bool, U64, I32]] = []
+    parts: list[tuple[U64, I32]] = []
     for path in run_folders(root):
         if path.resolve() == besides.resolve():
             continue
@@ -121,15 +127,18 @@ def index_runs(
                 continue
             run = StoredRun(path=path, measured=_measured(path))
             for shard in sorted(layout.committed_shards(path) - layout.incomplete_shards(path)):
-                exact = run.measured.judged == wanted.judged
-                parts.append((exact, *_usable(run, shard, wanted, steps, numerics, any_engine)))
-                shards.append(StoredShard(run=run, shard=shard))
+                tables = Tables(path, (shard,))
+                alike = tables.are_measured_alike()
+                exact = alike and run.measured.judged == wanted.judged
+                serving = [count for count in steps if run.measured.has_records(wanted, count, alike)]
+                parts.append(_usable(tables, serving, numerics, any_engine, exact))
+                shards.append(StoredShard(run=run, shard=shard, exact=exact))
         except (RunError, ConfigError) as error:
             said(f"nothing is reused from {path}: {error}")
-    order = sorted(range(len(parts)), key=lambda part: not parts[part][0])
-    keys = np.concatenate([np.empty(0, np.uint64), *(parts[i][1] for i in order)])
-    rows = np.concatenate([np.empty(0, np.int32), *(parts[i][2] for i in order)])
-    shard = np.repeat(np.array(order, np.int32), [len(parts[i][1]) for i in order])
+    order = sorted(range(len(parts)), key=lambda part: not shards[part].exact)
+    keys = np.concatenate([np.empty(0, np.uint64), *(parts[i][0] for i in order)])
+    rows = np.concatenate([np.empty(0, np.int32), *(parts[i][1] for i in order)])
+    shard = np.repeat(np.array(order, np.int32), [len(parts[i][0]) for i in order])
     key, first = np.unique(keys, return_index=True)
     return Index(shards=tuple(shards), key=key, shard=shard[first], row=rows[first])
 
@@ -168,25 +177,24 @@ def _group(config: dict, group: str) -> dict:
 
 
 def _usable(
-    run: StoredRun, shard: int, wanted: Measured, steps: Collection[int], numerics: str, any_engine: bool
+    tables: Tables, steps: Collection[int], numerics: str, any_engine: bool, exact: bool
 ) -> tuple[U64, I32]:
-    """Keys and row numbers of the instances of one shard that serve.
+    """Keys and row numbers of the instances of one shard that serve, if they took so many of `steps`.
 
     Stored weights are 32-bit: an evaluation can start from them only where they were trained so.
     """
-    stored = Tables(run.path, (shard,)).read("instances", ["key", "numerics", "steps"])
+    stored = tables.read("instances", ["key", "numerics", "steps"])
     try:
         keys = hex_keys(stored["key"])
     except ValueError as error:
-        raise RunError(f"{layout.shard_file(run.path, 'instances', shard)} is damaged ({error})") from None
-    exact = run.measured.judged == wanted.judged
+        file = layout.shard_file(tables.run, "instances", tables.shards[0])
+        raise RunError(f"{file} is damaged ({error})") from None
     names = stored["numerics"].combine_chunks()
     good = [
         (any_engine or name == numerics) if exact else (name == numerics and "/float32/" in name)
         for name in names.dictionary.to_pylist()
     ]
     usable = np.array([*good, False])[names.indices.fill_null(len(good)).to_numpy(zero_copy_only=False)]
-    serving = [count for count in steps if run.measured.has_records(wanted, count)]
-    usable &= np.isin(stored["steps"].to_numpy(), serving)
+    usable &= np.isin(stored["steps"].to_numpy(), list(steps))
     rows = np.flatnonzero(usable).astype(np.int32)
     return keys[rows], rows

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from superpose_cli.errors import RunError
 from superpose_cli.results import layout
-from superpose_cli.results.columns import SCHEMA_VERSION
+from superpose_cli.results.columns import MEASURES_VERSION, SCHEMA_VERSION
 from superpose_cli.results.manifest import read_manifest
 
 CHECKED = ds.ParquetFileFormat(
@@ -38,6 +38,12 @@ class Tables:
     def lengths(self, table: str) -> list[int]:
         """Rows of each shard."""
         return [footer.num_rows for footer in self._footers(table)]
+
+    def are_measured_alike(self) -> bool:
+        """Whether the columns mean in all shards what they mean to this superpose."""
+        here = str(MEASURES_VERSION).encode()
+        notes = (footer.metadata or {} for footer in self._footers("instances"))
+        return all(note.get(b"superpose_measures") == here for note in notes)
 
     def _schema(self, table: str) -> pa.Schema:
         """All columns of the table; a column that an older superpose did not store is null in its shards."""

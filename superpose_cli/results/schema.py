@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from superpose_cli.results.columns import SCHEMA_VERSION, TABLES, Column
+from superpose_cli.results.columns import MEASURES_VERSION, SCHEMA_VERSION, TABLES, Column
 
 LABEL = pa.dictionary(pa.int32(), pa.string())
 """The type of every text column but `key`."""
@@ -48,7 +48,12 @@ def schema(table: str, labels: tuple[str, ...] = ()) -> pa.Schema:
     """
     fields = [_field(column) for column in TABLES[table]]
     fields += [_field(Column(name, "str", "1", "Label of an axis.", nullable=True)) for name in labels]
-    return pa.schema(fields, metadata={"superpose_table": table, "superpose_schema": str(SCHEMA_VERSION)})
+    notes = {
+        "superpose_table": table,
+        "superpose_schema": str(SCHEMA_VERSION),
+        "superpose_measures": str(MEASURES_VERSION),
+    }
+    return pa.schema(fields, metadata=notes)
 
 
 def instances_table(columns: Mapping[str, ColumnData]) -> pa.Table:

@@ -2,10 +2,12 @@
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -329,15 +331,34 @@ def test_the_first_of_equal_instances_is_the_one_measured_as_wanted(tmp_path):
     assert "anew" not in said[0]
 
 
-def test_tables_of_an_older_superpose_serve_without_the_columns_that_they_lack(tmp_path):
+def rewrite(run: RunResult, change: Callable[[pa.Table], pa.Table]) -> None:
+    for shard in (run.path / "instances.parquet").iterdir():
+        pq.write_table(change(pq.read_table(shard)), shard)
+
+
+def measured_otherwise(table: pa.Table) -> pa.Table:
+    """As a superpose left it whose columns were others."""
+    notes = {**table.schema.metadata, b"superpose_measures": b"0"}
+    return table.drop_columns(["vulnerability"]).replace_schema_metadata(notes)
+
+
+@pytest.mark.parametrize(("records", "count"), [("history.every=0", 3), ("history.every=4", 0)])
+def test_what_was_measured_otherwise_is_measured_anew(records, count, tmp_path):
+    """From its weights; a history cannot be."""
+    old, _ = run(tmp_path / "a", DENSITIES, records)
+    rewrite(old, measured_otherwise)
+    reusing, said = run(tmp_path / "a", DENSITIES, records, "restarts=2")
+    assert reusing.n_reused == count
+    assert any("3 of them evaluated anew" in line for line in said) == bool(count)
+    assert digests(reusing) == digests(run(tmp_path / "b", DENSITIES, records, "restarts=2", reuse="none")[0])
+
+
+def test_a_column_that_is_not_there_is_told(tmp_path):
     old, _ = run(tmp_path / "a", DENSITIES)
-    for shard in (old.path / "instances.parquet").iterdir():
-        table = pq.read_table(shard)
-        pq.write_table(table.drop_columns(["vulnerability"]), shard)
-    wanted = (DENSITIES, "restarts=2")
-    reusing, said = run(tmp_path / "a", *wanted)
-    assert reusing.n_reused == 3, said
-    assert digests(reusing) == digests(run(tmp_path / "b", *wanted, reuse="none")[0])
+    rewrite(old, lambda table: table.drop_columns(["hidden_l1_mean"]))
+    reusing, said = run(tmp_path / "a", DENSITIES, "restarts=2")
+    assert reusing.n_reused == 0
+    assert [line for line in said if line.startswith("nothing is reused") and "hidden_l1_mean" in line]
 
 
 def test_a_moved_run_is_still_a_source(tmp_path):

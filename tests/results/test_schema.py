@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from superpose_cli.experiment.config import Config
-from superpose_cli.results.columns import CONFIG, TABLES
+from superpose_cli.results.columns import CONFIG, MEASURES_VERSION, TABLES
 from superpose_cli.results.schema import Coded, features_table, history_table, instances_table, schema
 from tests.synthetic import column_of, shard_tables
 
@@ -54,7 +54,8 @@ def test_columns_are_unique_and_described(table: str) -> None:
     for field in schema(table):
         assert field.metadata[b"unit"]
         assert field.metadata[b"meaning"].endswith(b".")
-    assert schema(table).metadata == {b"superpose_table": table.encode(), b"superpose_schema": b"1"}
+    notes = {"superpose_table": table, "superpose_schema": "1", "superpose_measures": str(MEASURES_VERSION)}
+    assert schema(table).metadata == {name.encode(): text.encode() for name, text in notes.items()}
 
 
 def test_types_that_the_design_fixes() -> None:
