@@ -1,16 +1,20 @@
 """The README keeps its word: its commands parse, its targets, files and Python exist."""
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from superpose_cli.cli.app import app
 from superpose_cli.experiment.axes import Experiment
 from superpose_cli.experiment.grid import Grid
+from superpose_cli.toy_model.theory import polygon
+from tests.synthetic import write_run
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -75,7 +79,7 @@ def test_a_looking_command_parses(command: str, newcomer: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("command", ["train", "sweep", "plan", "plot", "show", "list", "bench"])
+@pytest.mark.parametrize("command", ["train", "sweep", "plan", "plot", "show", "verify", "list", "bench"])
 def test_every_command_is_documented(command: str) -> None:
     assert f"`superpose {command} " in README
 
@@ -87,7 +91,7 @@ def test_make_targets_exist() -> None:
 
 
 def test_named_files_and_columns_exist() -> None:
-    for name in re.findall(r"superpose_cli/[a-z_/]+\.py|conf/[a-z_/]*", README):
+    for name in re.findall(r"superpose_cli/[a-z_/]+\.py|conf/[a-z_/]*(?:\.yaml)?", README):
         assert (ROOT / name).exists(), name
 
 
@@ -102,3 +106,23 @@ def test_python_examples_run(newcomer: Path) -> None:
     assert short_run != blocks[1]
     for block in (blocks[0], short_run):
         exec(compile(block, "README.md", "exec"), {})
+
+
+def test_the_contact_sheet_shows_complete_runs_of_shipped_experiments(tmp_path, monkeypatch, capsys) -> None:
+    spec = importlib.util.spec_from_file_location("figures", ROOT / "docs" / "figures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    figures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(figures)
+    write_run(tmp_path / "runs" / "a", polygon(5)[None], experiment="intro")
+    write_run(tmp_path / "runs" / "b", polygon(5)[None], experiment="intro", status="interrupted")
+    monkeypatch.setattr(figures, "DOCS", tmp_path)
+    monkeypatch.setattr(figures.sys, "argv", ["figures.py", str(tmp_path / "runs")])
+    figures.main()
+    told = capsys.readouterr().err
+    assert "no complete run of geometry" in told
+    assert "plot history cannot show" in told
+    text = (tmp_path / "figures.md").read_text(encoding="utf-8")
+    assert "| 1 | `intro` | `arrows` | 5 features in the plane" in text
+    with Image.open(tmp_path / "figures.png") as picture:
+        assert picture.width == figures.GAP + figures.COLUMNS * (figures.WIDTH + figures.GAP)
