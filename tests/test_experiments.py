@@ -8,6 +8,7 @@ from superpose_cli.experiment.compose import load_experiment
 from superpose_cli.experiment.config_dir import list_experiments
 from superpose_cli.pipeline import load_run, run_experiment
 from superpose_cli.plots.registry import default_names
+from superpose_cli.toy_model.ranks import rank_correlation
 
 SHORT = (
     "engine=torch",
@@ -53,3 +54,14 @@ def test_a_shipped_experiment_trains_and_has_its_plots(name: str, tmp_path: Path
     shown, left_out = default_names(run)
     assert len(shown) + len(left_out) == len(run.manifest.plots) > 0
     assert all("no feature is represented" in reason for reason in left_out)
+
+
+@pytest.mark.slow
+def test_vulnerability_follows_features_per_dimension(tmp_path: Path) -> None:
+    """A quarter of the experiment's features: 1 without superposition, above 3 from 1/p = 5 on."""
+    overrides = ["experiment=adversarial", f"{P}=geomspace(1,0.02,12)", "model.n_features=100"]
+    done = run_experiment(load_experiment([*overrides, "model.n_hidden=8"]), outputs=tmp_path)
+    rows = load_run(done.path).best(["feature_probability", "vulnerability", "dims_per_feature"])
+    assert rows["vulnerability"][0] == pytest.approx(1, abs=0.1)
+    assert rows["vulnerability"][rows["feature_probability"] <= 0.2].min() > 3
+    assert rank_correlation(rows["vulnerability"], 1 / rows["dims_per_feature"]) > 0.95

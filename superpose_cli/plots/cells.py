@@ -151,6 +151,8 @@ def _text(symbol: str, value: Any) -> str:
         return _NAMES.get(value, value.replace("_", " "))
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{symbol} = {number(value)}"
+    if value is None:
+        return f"no {symbol}"
     return f"{symbol} = {value}".replace("-", "−")
 
 

@@ -107,7 +107,7 @@ def _plane(ax: Axes, reach: float, style: Style) -> None:
     ax.spines[:].set_visible(False)
     ax.axhline(0, color=style.faint, lw=0.8 * style.line, zorder=0)
     ax.axvline(0, color=style.faint, lw=0.8 * style.line, zorder=0)
-    ax.text(reach, -0.02 * reach, "unit 0", ha="right", va="top", fontsize=style.small, color=style.muted)
+    ax.text(reach, -0.08 * reach, "unit 0", ha="right", va="top", fontsize=style.small, color=style.muted)
     ax.text(0.03 * reach, reach, "unit 1", ha="left", va="top", fontsize=style.small, color=style.muted)
 
 

@@ -20,6 +20,9 @@ from superpose_cli.toy_model.neurons import MONOSEMANTIC, neuron_kinds
 
 F64 = npt.NDArray[np.float64]
 
+MOST_SEAMED = 64
+"""Units whose segments are set apart by a seam."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Neurons:
@@ -90,9 +93,10 @@ def _panel(ax: Axes, W: F64, colours: tuple[str, str, str], style: Style) -> Non
             low, high = stacks[int(W[i, k] < 0), i : i + 2, k]
             bars.append([(k - 0.42, low), (k + 0.42, low), (k + 0.42, high), (k - 0.42, high)])
             faces.append(colours[kind])
-    ax.add_collection(
-        PolyCollection(bars, facecolors=faces, edgecolors=style.background, linewidths=0.5 * style.line)
-    )
+    # A seam between segments would cover the bars of many units, which are thinner than it.
+    seams = {"edgecolors": style.background, "linewidths": 0.5 * style.line}
+    drawn = seams if m <= MOST_SEAMED else {"edgecolors": faces, "linewidths": 0.3 * style.line}
+    ax.add_collection(PolyCollection(bars, facecolors=faces, **drawn))
     if m <= 12:
         for k in range(m):
             for i in np.flatnonzero(np.abs(W[:, k]) > 0.25):

@@ -52,7 +52,12 @@ def panel_figure(
         ax.set_title(heading, fontsize=text, pad=3)
     for row, label in enumerate(panels.row_labels):
         if label:
-            grid[row * columns].set_ylabel(label, fontsize=style.text)
+            # Letters times their size; lines break between settings, not inside one ("T = 5").
+            room = min(panel * aspect, 0.75 * style.tallest / rows) * 72 / 0.6
+            size = style.text if len(label) * style.text <= room else style.small
+            whole = label.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ")
+            lines_of = fill(whole, max(8, int(room / size)), break_long_words=False)
+            grid[row * columns].set_ylabel(lines_of.replace("\N{NO-BREAK SPACE}", " "), fontsize=size)
     return figure, [ax for ax, cell in zip(grid, panels.cells.ravel(), strict=True) if cell >= 0]
 
 
