@@ -4,9 +4,9 @@ import numpy as np
 
 from superpose_cli.claims.base import Measured, claim
 from superpose_cli.claims.stored import Model, models, need, need_setting
+from superpose_cli.results.best import data_points
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.metrics import F64, dimensionality
-from superpose_cli.toy_model.sampling import Law, finite_table
 
 SECTION = "Follow-up: Superposition, Memorization, and Double Descent (2023)"
 
@@ -22,22 +22,6 @@ def _by_rows(run: Run) -> dict[int, Model]:
 def _test_loss(model: Model) -> float:
     """Test loss over that of the output 0, which is 1/n on rows of norm 1."""
     return float(model.row["loss"]) * len(model.W)
-
-
-def _data_dimensionality(model: Model) -> F64:
-    """(T,): the dimensionality formula on h of the data points, drawn again from their key."""
-    key = model.row.get("table_key")
-    need(isinstance(key, str), "the key of the data set is not stored: train again with --fresh")
-    rows = finite_table(
-        np,
-        Law(kind="finite", value=str(model.row["value"]), signed=bool(model.row["signed"])),
-        key=np.array([int(str(key), 16)], dtype=np.uint64),
-        n_rows=int(model.row["n_rows"]),
-        feature_probability=model.features["feature_probability"][None],
-        high=np.array([float(model.row["high"])]),
-        unit_norm=True,
-    )
-    return dimensionality(rows.astype(np.float64) @ model.W)[0]
 
 
 @claim(
@@ -57,7 +41,9 @@ def _data_dimensionality(model: Model) -> F64:
 def data_points_form_polygons(run: Run) -> Measured:
     found = {T: model for T, model in _by_rows(run).items() if 4 <= T <= 8}
     need(len(found) >= 3, f"needs 3 sizes in 4 .. 8, the run has {len(found)}")
-    ratio = {T: _data_dimensionality(model) * T / 2 for T, model in found.items()}
+    points = data_points(run, np.array([model.row["cell"] for model in found.values()]), max(found))
+    need(len(points) == len(found), "the key of a data set is not stored: train again with --fresh")
+    ratio = {T: dimensionality((points[m.row["cell"]] @ m.W)[None])[0] * T / 2 for T, m in found.items()}
     fitted = max(float(model.row["train_loss"]) * len(model.W) for model in found.values())
     return Measured(
         bool(max(np.abs(own - 1).max() for own in ratio.values()) <= 0.15 and fitted < 0.01),

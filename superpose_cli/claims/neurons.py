@@ -124,6 +124,9 @@ def privileged_basis(hidden: Run, output: Run) -> Measured:
 )
 def best_neurons_are_rare(run: Run) -> Measured:
     _by_density(run)
+    need_setting(
+        run, restarts=1000
+    )  # among fewer the best may be missing, and much else is near to what is left
     rows = restarts(run, ["cell", "feature_probability", "objective"])
     none = np.zeros(len(rows["cell"]), dtype=bool)
     share = success_fraction(rows["objective"], rows["cell"], none, 1.05)

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from superpose_cli.plots.cells import Coordinate, coordinates, evenly
 from superpose_cli.plots.curves import line_colours, set_horizontal
 from superpose_cli.plots.panels import write_note
-from superpose_cli.plots.samples import data_points
 from superpose_cli.plots.stored import best_cells, best_weights, refuse
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import Words, counted, number, sentence, shown_restart
+from superpose_cli.results.best import data_points
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.geometry import canonical
 

@@ -11,7 +11,7 @@ from superpose_cli.plots.stored import best_cells, best_features, by_cell, refus
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.model import Model, forward
 from superpose_cli.toy_model.philox import Stream
-from superpose_cli.toy_model.sampling import Law, draw, finite_table
+from superpose_cli.toy_model.sampling import Law, draw
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -110,36 +110,6 @@ def stored_models(run: Run, cells: I64) -> dict[int, Stored]:
 
 def _absent(value: object) -> bool:
     return value is None or value != value
-
-
-def data_points(run: Run, cells: I64, most: int) -> dict[int, F64]:
-    """By cell number, (T, n): at most `most` first rows of its fixed table, drawn again from their key.
-
-    Cells without such a table are left out, and those that an older superpose stored without its key.
-    """
-    if "table_key" not in run.tables.schema("instances").names:
-        return {}
-    names = ["table_key", "value", "high", "signed", "n_rows", "unit_norm"]
-    rows = best_cells(run, names)
-    features = best_features(run, ["feature_probability"], cells=cells)
-    p = by_cell(features["cell"], features["feature_probability"])
-    found = {}
-    for i in np.flatnonzero(np.isin(rows["cell"], cells)):
-        row = {name: rows[name][i] for name in names}
-        cell = int(rows["cell"][i])
-        if _absent(row["table_key"]):
-            continue
-        table = finite_table(
-            np,
-            Law(kind="finite", value=str(row["value"]), signed=bool(row["signed"])),
-            key=np.array([int(row["table_key"], 16)], np.uint64),
-            n_rows=min(int(row["n_rows"]), most),
-            feature_probability=p[cell][None].astype(np.float64),
-            high=np.array([row["high"]], np.float64),
-            unit_norm=bool(row["unit_norm"]),
-        )
-        found[cell] = table[0].astype(np.float64)
-    return found
 
 
 def fitted(plot: str, run: Run) -> ModuleType:

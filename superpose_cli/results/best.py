@@ -1,4 +1,4 @@
-"""Of the best restart of each cell: its weights, its row, its features."""
+"""Of the best restart of each cell: its weights, its row, its features, and the data it was fitted to."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from superpose_cli.results.run import Run
+from superpose_cli.toy_model.metrics import F64
+from superpose_cli.toy_model.sampling import Law, finite_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,3 +56,33 @@ def by_cell(cell: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> dict[int, 
     """`values` cut where the ascending `cell` changes."""
     cells, starts = np.unique(cell, return_index=True)
     return dict(zip(cells.tolist(), np.split(values, starts[1:]), strict=True))
+
+
+def data_points(run: Run, cells: npt.NDArray[np.int64], most: int) -> dict[int, F64]:
+    """By cell number, (T, n): at most `most` first rows of its fixed table, drawn again from their key.
+
+    Cells without such a table are left out, and those that an older superpose stored without its key.
+    """
+    if "table_key" not in run.tables.schema("instances").names:
+        return {}
+    names = ["table_key", "value", "high", "signed", "n_rows", "unit_norm"]
+    rows = best_cells(run, names)
+    features = best_features(run, ["feature_probability"], cells=cells)
+    p = by_cell(features["cell"], features["feature_probability"])
+    found = {}
+    for i in np.flatnonzero(np.isin(rows["cell"], cells)):
+        row = {name: rows[name][i] for name in names}
+        cell = int(rows["cell"][i])
+        if not isinstance(row["table_key"], str):
+            continue
+        table = finite_table(
+            np,
+            Law(kind="finite", value=str(row["value"]), signed=bool(row["signed"])),
+            key=np.array([int(row["table_key"], 16)], np.uint64),
+            n_rows=min(int(row["n_rows"]), most),
+            feature_probability=p[cell][None].astype(np.float64),
+            high=np.array([row["high"]], np.float64),
+            unit_norm=bool(row["unit_norm"]),
+        )
+        found[cell] = table[0].astype(np.float64)
+    return found

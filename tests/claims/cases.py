@@ -126,7 +126,10 @@ CASES = {
         follow_up.neurons, all_at_once=partial(follow_up.neurons, mixed=False),
         shuffled_W=scrambled(follow_up.neurons),
     ),
-    "best-neurons-are-rare": case(follow_up.neurons, common=partial(follow_up.neurons, rare=False)),
+    "best-neurons-are-rare": case(
+        partial(follow_up.neurons, restarts=1000),
+        common=partial(follow_up.neurons, rare=False, restarts=1000),
+    ),
     "two-neurons-a-feature": case(
         follow_up.absolute_small, one_sign=partial(follow_up.absolute_small, single=True),
         shuffled_W=scrambled(follow_up.absolute_small),

@@ -19,13 +19,13 @@ def _stacked(n: int, m: int, single: int) -> np.ndarray:
     return W
 
 
-def neurons(mixed: bool = True, rare: bool = True) -> Spec:
-    """5, 3, 2, 0, 0 monosemantic units of five; where sparse one start in two hundred is the best."""
+def neurons(mixed: bool = True, rare: bool = True, restarts: int = 200) -> Spec:
+    """5, 3, 2, 0, 0 monosemantic units of five; where sparse only the first start is the best."""
     counts = [5, 3, 2, 0, 0] if mixed else [5, 5, 5, 0, 0]
-    objective = np.ones((5, 200))
+    objective = np.ones((5, restarts))
     objective[2:, 1:] = 2.0 if rare else 1.0
     return Spec(
-        experiment="neurons", W=[_stacked(10, 5, count) for count in counts], restarts=200,
+        experiment="neurons", W=[_stacked(10, 5, count) for count in counts], restarts=restarts,
         axes={P: [0.75, 0.35, 0.1, 0.06, 0.02]}, columns={"hidden_activation": "relu"},
         instances={"objective": objective.reshape(-1)},
     )  # fmt: skip
