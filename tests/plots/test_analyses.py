@@ -83,6 +83,7 @@ def test_one_neuron_tells_a_dedicated_feature_unless_the_space_is_rotated(tmp_pa
     plotted = PLOTS["probing"](run, LIGHT)
     assert len(plotted.figure.axes) == 2
     assert "4 dedicated features 0.9" in plotted.words.paragraphs[0]
+    assert_fits(PLOTS["probing"], run, find_style("paper"))
 
 
 def test_probed_rows_are_balanced_and_neurons_ordered() -> None:
@@ -124,6 +125,7 @@ def test_an_antipodal_pair_is_two_atoms(tmp_path) -> None:
     plotted = PLOTS["recovery"](run, LIGHT)
     assert PLOTS["recovery"].select(run).scores.cosine[0, 0] > 0.99
     assert plotted.words.title.startswith("Dictionary learning on h: mean cosine to the features")
+    assert_fits(PLOTS["recovery"], run, find_style("paper"))
 
 
 # ---------------------------------------------------------------- scikit-learn is optional

@@ -15,6 +15,7 @@ AXES = {"data.feature_probability": [1.0, 0.3, 0.05]}
 LIGHT = find_style("light")
 CANNOT = {"phase", "polyhedron", "trajectories", "collapse", "double_descent", "vulnerability"}
 """Plots that want something else than `run`."""
+SHOWN = [name for name, plot in PLOTS.items() if name not in CANNOT and not plot.asked_only]
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_every_plot_says_what_it_is_and_needs() -> None:
 
 
 def test_default_is_the_experiments_list_or_all_that_can_be_shown(tmp_path, run) -> None:
-    assert default_names(run) == ([name for name in PLOTS if name not in CANNOT], [])
+    assert default_names(run) == (SHOWN, [])
     listed = write_run(tmp_path / "listed", np.ones((1, 3, 2)), plots=("wtw", "phase", "arrows"))
     names, left_out = default_names(load_run(listed))
     assert names == ["wtw", "arrows"]
@@ -91,7 +92,7 @@ def test_what_cannot_be_drawn_is_refused_before_anything_is_written(
 
 
 @pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("name", [name for name in PLOTS if name not in CANNOT])
+@pytest.mark.parametrize("name", SHOWN)
 def test_every_plot_fits_its_figure_in_every_style(run, name: str, style: str) -> None:
     assert_fits(PLOTS[name], run, find_style(style))
 
