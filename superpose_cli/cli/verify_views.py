@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from superpose_cli.claims.verify import Verified
+from superpose_cli.cli.live import counted
 
 VERDICTS = ("holds", "fails", "inconclusive", "not run")
 COLOURS = {"holds": "green", "fails": "bold red", "inconclusive": "yellow", "not run": "dim"}
@@ -47,7 +48,7 @@ def counts(found: Sequence[Verified]) -> str:
         for verdict in VERDICTS
         if number[verdict]
     ]
-    return f"{len(found)} claim{'s' * (len(found) != 1)}" + (f": {', '.join(told)}" if told else "")
+    return counted(len(found), "claim") + (f": {', '.join(told)}" if told else "")
 
 
 def facts(found: Sequence[Verified]) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def _blocks(section: str, found: Sequence[Verified]) -> Table:
     table.add_column(ratio=1)
     for one in found:
         claim, outcome = one.claim, one.outcome
-        restarts = f" ({outcome.n_restarts} restarts)" if outcome.n_restarts else ""
+        restarts = f" ({counted(outcome.n_restarts, 'restart')})" if outcome.n_restarts else ""
         table.add_row(
             Text(outcome.verdict, COLOURS[outcome.verdict]),
             Text.assemble(
