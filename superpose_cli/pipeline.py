@@ -2,6 +2,7 @@
 
 import platform
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,9 +34,10 @@ from superpose_cli.planning import (
 )
 from superpose_cli.plots.names import check_name
 from superpose_cli.results.layout import CONFIG, committed_shards, incomplete_shards, stored_instances
-from superpose_cli.results.manifest import Manifest, RunAxis, now, read_manifest
+from superpose_cli.results.manifest import Manifest, ReuseMode, RunAxis, now, read_manifest
 from superpose_cli.results.measures import check_attack
-from superpose_cli.results.reuse import Reuse, ReuseMode
+from superpose_cli.results.reading import Tables
+from superpose_cli.results.reuse import Reuse
 from superpose_cli.results.run import load_run
 from superpose_cli.results.store import RunStore
 from superpose_cli.session import RunResult, Session
@@ -84,14 +86,21 @@ def run_experiment(
                 return _already_done(ours, path, grid)
         check_disk(grid, path, 0 if stored is None else stored_instances(path))
         text = dump_experiment(experiment)
+        mode: ReuseMode = "none" if fresh else reuse
+        if ours is not None and mode == "same" and reuse_from is None:  # it goes on as it began
+            mode, reuse_from = ours.reuse, Path(ours.reuse_from) if ours.reuse_from else None
+        manifest = replace(
+            _manifest(experiment, grid, chosen),
+            reuse=mode,
+            reuse_from=str(reuse_from.absolute()) if reuse_from else "",
+        )
+        reuse_from = (reuse_from or outputs).absolute()
         with (
-            RunStore.create_or_open(path, text, _manifest(experiment, grid, chosen)) as store,
+            RunStore.create_or_open(path, text, manifest) as store,
             compilation_told(watch.compiling),
         ):
             for warning in grid.warnings:
                 watch.said(warning)
-            mode: ReuseMode = "none" if fresh else reuse
-            reuse_from = (reuse_from or outputs).absolute()
             if fresh:
                 watch.said("--fresh: what is stored already is not reused")
             elif remote is not None and not remote.shared:
@@ -267,6 +276,12 @@ def _check_continues(stored: Manifest, engine: Chosen, config: Config, grid: Gri
         raise ConfigError(
             f"{path} was trained with {stored.numerics}, not {engine.numerics}: "
             f"use --fresh to train again in a new folder"
+        )
+    shards = tuple(committed_shards(path))
+    if stored.status != "complete" and shards and not Tables(path, shards).are_measured_alike():
+        raise ConfigError(
+            f"{path} was begun by superpose {stored.superpose}, whose columns mean other things: "
+            f"use --fresh to begin again in a new folder"
         )
     _check_cut(stored, grid, path)
 

@@ -224,6 +224,16 @@ def read_experiment(
         if same:
             raise ConfigError(f"{option} {value} contradicts {same[-1]}: keep one of them.")
         texts.append(f"{key}={value}")
-    return load_experiment(
+    experiment = load_experiment(
         texts, config_dirs=tuple(config_dir or ()), config_file=config, zips=tuple(zips or ())
     )
+    asked = experiment.variants[0].launcher
+    needed = ["launcher"] + ["launcher.address="] * (asked.address is not None)
+    typed = all(any(text.startswith(key) for text in texts) for key in needed)
+    if config is not None and asked.name != "local" and not typed:
+        address = f" launcher.address={asked.address}" if asked.address else ""
+        raise ConfigError(
+            f"{config} asks for launcher={asked.name}{address}, and a file alone does not decide where work "
+            f"is sent: type --launcher {asked.name}{address} too, or --launcher local"
+        )
+    return experiment

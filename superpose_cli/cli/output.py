@@ -25,8 +25,14 @@ def in_json(value: Any) -> str:
 
 
 def continuing(path: Path) -> str:
-    """The command that continues the run in a folder."""
-    return f"superpose sweep --config {shlex.quote(str(path / 'config.yaml'))} --out {shlex.quote(str(path))}"
+    """The command that continues the run in a folder, with the launcher that it has."""
+    from superpose_cli.results.layout import read_config
+
+    words = ["superpose", "sweep", "--config", str(path / "config.yaml"), "--out", str(path)]
+    launcher = read_config(path).get("launcher")
+    if isinstance(launcher, dict) and launcher.get("name", "local") != "local":
+        words += [f"launcher.{key}={value}" for key, value in launcher.items() if value is not None]
+    return shlex.join(words)
 
 
 def finish(result: "RunResult", *, json_: bool, quiet: bool) -> None:

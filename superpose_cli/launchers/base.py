@@ -8,7 +8,8 @@ from typing import Any, Protocol, Self
 
 from superpose_cli.engines import Choice
 from superpose_cli.engines.watch import Watch
-from superpose_cli.results.reuse import ReuseMode, TableSet
+from superpose_cli.results.manifest import ReuseMode
+from superpose_cli.results.reuse import TableSet
 
 
 class Detached(Exception):

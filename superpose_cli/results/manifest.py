@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -14,6 +14,8 @@ from superpose_cli.results.layout import MANIFEST
 MOST = 2**40
 """Cells, restarts, instances and shards of any run, at most."""
 
+ReuseMode = Literal["same", "any-engine", "none"]
+"""What may stand for a training: what this arithmetic trained, what any did, or nothing."""
 Status = Literal["running", "submitted", "complete", "interrupted", "failed"]
 
 
@@ -66,6 +68,10 @@ class Manifest:
     """Stored instances by status: ok, dead, diverged."""
     plots: tuple[str, ...]
     """The plots that are drawn when none is named."""
+    reuse: ReuseMode = "same"
+    """What is taken over from other runs, also when the run is continued."""
+    reuse_from: str = ""
+    """The folder of those runs; "" for the usual one."""
 
 
 def now() -> str:
@@ -139,9 +145,9 @@ def _build(kind: type[Any], record: Any, name: str = "it") -> Any:
     """A dataclass from a JSON object; keys that it has no field for are ignored."""
     if not isinstance(record, dict):
         raise TypeError(f"{name} holds {record!r}")
-    if missing := [f.name for f in fields(kind) if f.name not in record]:
+    if missing := [f.name for f in fields(kind) if f.name not in record and f.default is MISSING]:
         raise TypeError(f"{missing[0]} is missing")
-    return kind(**{f.name: _typed(f.name, f.type, record[f.name]) for f in fields(kind)})
+    return kind(**{f.name: _typed(f.name, f.type, record[f.name]) for f in fields(kind) if f.name in record})
 
 
 def _typed(name: str, kind: Any, value: Any) -> Any:

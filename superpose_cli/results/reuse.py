@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.instances import Family, InstanceBatch
 from superpose_cli.results.columns import FEATURES, HISTORY, IDENTITY, MEASURED, TABLES
 from superpose_cli.results.index import I64, Index, Measured, StoredShard, hex_keys, index_runs
+from superpose_cli.results.manifest import ReuseMode
 from superpose_cli.results.measures import configuration, identity, shard_tables
 from superpose_cli.results.reading import Tables
 from superpose_cli.results.recall import Recall, Recalled
@@ -36,9 +37,6 @@ HELD_SHARDS = 4
 RECORDED_WEIGHTS = ("frobenius_norm_sq", "W", "W_dec", "b")
 """Columns of the history that a run without recorded weights leaves empty."""
 NO_HISTORY = HistoryConfig(every=0)
-
-ReuseMode = Literal["same", "any-engine", "none"]
-"""Take over instances of this run's numerics, of any numerics, or none."""
 
 
 class Reuse:

@@ -32,6 +32,25 @@ def test_a_contradiction_is_refused(override: str, given: dict[str, str]) -> Non
         read(override, **given)
 
 
+def test_a_file_does_not_decide_where_work_is_sent(tmp_path: Path) -> None:
+    """A stranger's would have this machine join a stranger's cluster."""
+    file = tmp_path / "config.yaml"
+    file.write_text("data: {feature_probability: 0.1}\nlauncher: {name: ray, address: '10.0.0.1:1'}\n")
+
+    def launcher(*overrides: str, name: str | None = None) -> tuple[str, str | None]:
+        given = options.read_experiment(
+            overrides, config=file, config_dir=None, engine=None, device=None, launcher=name
+        )
+        found = given.variants[0].launcher
+        return found.name, found.address
+
+    for name in (None, "ray"):
+        with pytest.raises(ConfigError, match=r"asks for launcher=ray launcher\.address.*--launcher local"):
+            launcher(name=name)
+    assert launcher(name="local")[0] == "local"
+    assert launcher("launcher.name=ray", "launcher.address=auto") == ("ray", "auto")
+
+
 def test_a_folder_that_can_be_made_is_writable(tmp_path: Path) -> None:
     assert options.writable(None) is None
     assert options.writable(tmp_path / "a" / "b") == tmp_path / "a" / "b"

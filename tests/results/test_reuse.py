@@ -251,6 +251,17 @@ def test_other_arithmetic_is_taken_only_when_asked_for_and_says_so(tmp_path):
     assert run(tmp_path, *again)[0].n_reused == 0
 
 
+def test_a_run_goes_on_as_it_began(tmp_path):
+    """What it may take over is part of it, whatever the command that continues it."""
+    run(tmp_path / "a", DENSITIES)
+    for begun, reused in (({"fresh": True}, 0), ({"reuse": "none"}, 0), ({"reuse_from": tmp_path / "a"}, 3)):
+        out = tmp_path / "-".join(begun)
+        stopped, _ = run(tmp_path / "a", DENSITIES, "restarts=2", out=out, max_seconds=0, **begun)
+        assert (stopped.status, stopped.n_stored) == ("interrupted", 0)
+        continued, _ = run(tmp_path / ("b" if reused else "a"), DENSITIES, "restarts=2", out=out)
+        assert (continued.status, continued.n_reused) == ("complete", reused)
+
+
 def test_fresh_and_another_folder(tmp_path):
     first, _ = run(tmp_path / "a", DENSITIES)
     fresh, said = run(tmp_path / "a", DENSITIES, fresh=True)
