@@ -161,6 +161,20 @@ def tile_words(keys, stream: tl.constexpr, step, block, column):
 
 
 @triton.jit
+def chosen_in_tile(keys, spec: tl.constexpr, step, block, column):
+    """Which of the columns (1, N) are among the k of each row; a choice depends on all features before it."""
+    zero = tl.full([1, 1], 0, tl.int32)
+    chosen = tl.zeros([BLOCK_ROWS, 1], tl.int32)
+    on = (chosen + column) < 0
+    for j in range(spec.n):
+        word = tile_words(keys, spec.set_stream, step, block, zero + j)
+        now = is_chosen(word, (zero + (spec.n - j)).to(tl.uint32), spec.k - chosen)
+        chosen += now.to(tl.int32)
+        on = on | (now & (column == j))
+    return on
+
+
+@triton.jit
 def draw_tile(rows, spec: tl.constexpr, i, step, block, first, n_batch, n_rows, N: tl.constexpr):
     """x (128, N) of instance i (int64): a row block, features from `first` on; 0 beyond the last feature."""
     column = first + tl.arange(0, N)[None, :]
@@ -183,6 +197,9 @@ def draw_tile(rows, spec: tl.constexpr, i, step, block, first, n_batch, n_rows, 
         return value_if(word <= last, word, scale, top, spec)
     set_scale = tl.where(inside, tl.load(rows.set_scale + i), 0.0)
     set_top: tl.constexpr = spec.set_top
+    if spec.law == "exactly_k":
+        on = chosen_in_tile(keys, spec, step, block, column)
+        return value_if(on, word, set_scale, set_top, spec)
     shared = tile_words(keys, spec.set_stream, step, block, column // spec.set_size)
     if spec.law == "anticorrelated":
         place = (column % spec.set_size).to(tl.uint32)
@@ -194,14 +211,39 @@ def draw_tile(rows, spec: tl.constexpr, i, step, block, first, n_batch, n_rows, 
 
 
 @triton.jit
-def limits_of(rows, spec: tl.constexpr, i, mask):
-    """What `draw_four` needs of each instance, for every feature: (last, scale, top), flat."""
+def spread(values, count: tl.constexpr, shape: tl.constexpr):
+    """Numbers of each instance (I,), a tuple, given to all its lanes (`shape`: I, LANES)."""
+    found = ()
+    for p in tl.static_range(count):
+        found = found + (tl.broadcast_to(values[p][:, None], shape),)
+    return found
+
+
+@triton.jit
+def read(pointer, i, size: tl.constexpr, mask, shape: tl.constexpr):
+    """The `size` numbers of each instance, a tuple, in all its lanes.
+
+    Memory is read in one piece, of which each number is the sum of itself and zeros: Triton walks through the
+    whole kernel for every access to memory, and took a minute over a model of 5 features.
+    """
+    WIDTH: tl.constexpr = triton.next_power_of_2(size)
+    column = tl.arange(0, WIDTH)[None, :]
+    piece = tl.load(pointer + i[:, None] * size + column, mask=mask[:, None] & (column < size), other=0)
+    found = ()
+    for p in tl.static_range(size):
+        found = found + (tl.sum(tl.where(column == p, piece, 0), axis=1),)
+    return spread(found, size, shape)
+
+
+@triton.jit
+def limits_of(rows, spec: tl.constexpr, i, mask, shape: tl.constexpr):
+    """What `draw_four` needs of each instance (I,), for every feature: (last, scale, top), flat."""
     n: tl.constexpr = spec.n
+    last, scale = read(rows.last, i, n, mask, shape), read(rows.scale, i, n, mask, shape)
+    top = read(rows.top, i, n, mask, shape)
     found = ()
     for j in tl.static_range(n):
-        at = i * spec.n + j
-        top = tl.load(rows.top + at, mask=mask, other=0) if spec.magnitude == "exponential" else 0
-        found = found + (load_word(rows.last + at, mask), tl.load(rows.scale + at, mask=mask, other=0.0), top)
+        found = found + (last[j].to(tl.uint32, bitcast=True), scale[j], top[j])
     return found
 
 

@@ -7,8 +7,9 @@ from superpose_cli.experiment.instances import Family
 from superpose_cli.toy_model.fixed_log import FRACTION_BITS
 from superpose_cli.toy_model.philox import Stream
 
-TINY_FEATURES, TINY_WEIGHTS = 16, 64
-"""Models of at most so many features and weights live in the registers of one warp, number by number."""
+TINY_NUMBERS = 32
+"""Models of at most so many parameters live in the registers of one warp, number by number: with 40 (n = 8,
+m = 4) a thread spills 900 bytes, with 72 it spills 13 KB and compiling takes two minutes."""
 LEAST = 16
 """The least length that a product may be summed over in Triton: shorter ones are padded."""
 MOST_HIDDEN = 128
@@ -122,7 +123,8 @@ def spec_of(
 def is_tiny(family: Family) -> bool:
     """Whether `triton_tiny` trains it."""
     n, m = family.n_features, family.n_hidden
-    return max(n, m) <= TINY_FEATURES and n * m <= TINY_WEIGHTS
+    weights = n * m * (1 if family.tied else 2)
+    return weights + n * family.bias + m * family.hidden_bias <= TINY_NUMBERS
 
 
 def padded(length: int) -> int:
@@ -139,11 +141,6 @@ def refusal(family: Family) -> str | None:
         )
     if family.n_hidden > MOST_HIDDEN:
         return f"engine triton holds at most n_hidden={MOST_HIDDEN}, not {family.n_hidden}; use engine torch"
-    if family.data is DataKind.exactly_k and not is_tiny(family):
-        return (
-            f"engine triton draws data.kind=exactly_k for at most {TINY_FEATURES} features and "
-            f"{TINY_WEIGHTS} weights; use engine torch"
-        )
     if family.set_size >= MOST_SET:
         return f"engine triton draws sets of less than {MOST_SET:,} features; use engine torch"
     return None

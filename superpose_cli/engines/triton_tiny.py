@@ -15,10 +15,12 @@ from superpose_cli.engines.triton_sampling import (
     COUNTERS,
     draw_four,
     limits_of,
+    read,
     round_keys,
     row_of,
+    spread,
 )
-from superpose_cli.engines.triton_updates import coefficients, constants_of, updated
+from superpose_cli.engines.triton_updates import coefficients, rates_of, updated
 
 INSTANCES = 4
 """Instances of a program, and its warps."""
@@ -27,19 +29,15 @@ LANES = 32
 
 
 @triton.jit
-def read(pointer, i, size: tl.constexpr, mask):
-    """The `size` numbers of each instance, as a tuple."""
-    found = ()
+def write(pointer, i, size: tl.constexpr, values, mask, lane):
+    """Store what `read` gives, in one piece as well."""
+    WIDTH: tl.constexpr = triton.next_power_of_2(size)
+    column = tl.arange(0, WIDTH)[None, :]
+    piece = (i[:, None] + column).to(tl.float32) * 0
     for p in tl.static_range(size):
-        found = found + (tl.load(pointer + i * size + p, mask=mask, other=0.0),)
-    return found
-
-
-@triton.jit
-def write(pointer, i, size: tl.constexpr, values, mask):
-    """Store what `read` gives."""
-    for p in tl.static_range(size):
-        tl.store(pointer + i * size + p, values[p], mask=mask)
+        once = tl.sum(tl.where(lane == 0, values[p], 0.0), axis=1)
+        piece = tl.where(column == p, once[:, None], piece)
+    tl.store(pointer + i[:, None] * size + column, piece, mask=mask[:, None] & (column < size))
 
 
 @triton.jit
@@ -151,25 +149,29 @@ def train_tiny(
 ):
     """Updates start .. start + n_steps - 1 of instances 0 .. count - 1."""
     size: tl.constexpr = spec.size
+    n: tl.constexpr = spec.n
     shape: tl.constexpr = [INSTANCES, LANES]
-    number = tl.program_id(0).to(tl.int64) * INSTANCES + tl.arange(0, INSTANCES)[:, None]
-    lane = tl.broadcast_to(tl.arange(0, LANES)[None, :], shape)
-    i = tl.broadcast_to(number, shape)
+    i = tl.program_id(0).to(tl.int64) * INSTANCES + tl.arange(0, INSTANCES)
     mask = i < count
-    keys = round_keys(rows, i, mask)
-    limits = limits_of(rows, spec, i, mask)
-    set_scale = tl.load(rows.set_scale + i, mask=mask, other=0.0)
-    last_coin = tl.load(rows.last_coin + i, mask=mask, other=0)
-    table = rows.table + tl.load(rows.table_of + i, mask=mask, other=0) * n_rows * spec.n
-    scale = read(hyper.scale, i, spec.n, mask)
-    l1 = tl.load(hyper.l1 + i, mask=mask, other=0.0)
-    constants = constants_of(hyper, i, mask)
-    weight = read(trained.weight, i, spec.size, mask)
-    first = read(trained.first, i, spec.size, mask)
-    second = read(trained.second, i, spec.size, mask)
-    failed = tl.load(trained.failed + i, mask=mask, other=0)
+    lane = tl.broadcast_to(tl.arange(0, LANES)[None, :], shape)
+    keys = spread(round_keys(rows, i, mask), 14, shape)
+    limits = limits_of(rows, spec, i, mask, shape)
+    others = (
+        tl.load(rows.set_scale + i, mask=mask, other=0.0),
+        tl.load(rows.last_coin + i, mask=mask, other=0),
+        rows.table + tl.load(rows.table_of + i, mask=mask, other=0) * n_rows * spec.n,
+        tl.load(hyper.l1 + i, mask=mask, other=0.0),
+    )
+    set_scale, last_coin, table, l1 = spread(others, 4, shape)
+    scale = read(hyper.scale, i, n, mask, shape)
+    rates = rates_of(hyper, i, mask)
+    constants = spread(rates, 3, shape) + read(hyper.numbers, i, 6, mask, shape)
+    weight = read(trained.weight, i, size, mask, shape)
+    first = read(trained.first, i, size, mask, shape)
+    second = read(trained.second, i, size, mask, shape)
+    failed = tl.broadcast_to(tl.load(trained.failed + i, mask=mask, other=0)[:, None], shape)
     for at in range(n_steps):
-        slopes = zeros(i, spec.size)
+        slopes = zeros(lane, size)
         for first_counter in range(0, (n_batch + BLOCK_ROWS - 1) // BLOCK_ROWS * COUNTERS, LANES):
             x = draw_four(
                 rows,
@@ -191,7 +193,7 @@ def train_tiny(
                 dy = residuals(x, w, h, weight, scale, valid, spec)
                 dh = hidden_slopes(dy, h, weight, l1, valid, spec)
                 slopes = added(slopes, x, w, h, dy, dh, spec)
-        c = coefficients(hyper, constants, spec.optimizer, at, n_steps, mask)
+        c = spread(coefficients(hyper, rates, spec.optimizer, at, n_steps, mask), 5, shape)
         new_weight, new_first, new_second = (), (), ()
         wild = tl.zeros(shape, tl.float32)
         for p in tl.static_range(size):
@@ -204,8 +206,7 @@ def train_tiny(
         weight, first, second = new_weight, new_first, new_second
         # 0 times an infinity or NaN is NaN; and what is added to NaN stays so.
         failed = tl.where((failed < 0) & (wild != 0), (start + at).to(tl.int64), failed)
-    once = mask & (lane == 0)
-    write(trained.weight, i, spec.size, weight, once)
-    write(trained.first, i, spec.size, first, once)
-    write(trained.second, i, spec.size, second, once)
-    tl.store(trained.failed + i, failed, mask=once)
+    write(trained.weight, i, size, weight, mask, lane)
+    write(trained.first, i, size, first, mask, lane)
+    write(trained.second, i, size, second, mask, lane)
+    tl.store(trained.failed + i, tl.max(failed, axis=1), mask=mask)

@@ -43,13 +43,19 @@ class Hyper(NamedTuple):
 
 
 @triton.jit
-def constants_of(hyper, i, mask):
+def rates_of(hyper, i, mask):
     """What `coefficients` needs that no step changes."""
-    found = (
+    return (
         tl.load(hyper.learning_rate + i, mask=mask, other=0.0),
         tl.load(hyper.weight_decay + i, mask=mask, other=0.0),
         tl.load(hyper.betas + i, mask=mask, other=0),
     )
+
+
+@triton.jit
+def constants_of(hyper, i, mask):
+    """The same, and the numbers of `Hyper.numbers`: what `updated` needs."""
+    found = rates_of(hyper, i, mask)
     for number in tl.static_range(6):
         found = found + (tl.load(hyper.numbers + 6 * i + number, mask=mask, other=0.0),)
     return found
