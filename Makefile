@@ -57,7 +57,7 @@ test: $(INSTALLED) ## run the tests
 	$(PYTEST) --quiet --numprocesses auto --maxprocesses 8
 
 test-slow: $(INSTALLED) ## run the tests that take minutes
-	$(PYTEST) -m "slow and not gpu"
+	$(PYTEST) --quiet --numprocesses auto --maxprocesses 4 --dist loadfile -m "slow and not gpu"
 
 test-gpu: $(INSTALLED) ## run the tests that need an NVIDIA GPU
 	$(PYTEST) -m gpu

@@ -18,6 +18,7 @@ def test_a_phase_diagram_has_as_many_models() -> None:
     assert {(f.n_features, f.n_hidden, f.n_batch, f.steps) for f in grid.families()} == {(2, 1, 1024, 5000)}
 
 
+@pytest.mark.slow
 def test_runs_are_measured_and_compared(tmp_path: Path) -> None:
     settings = [*phase(3, 2), "train.steps=40", "train.n_batch=64", "--engine", "torch", "--device", "cpu"]
     one = run("sweep", *settings, "--out", str(tmp_path / "one"))
