@@ -332,6 +332,7 @@ def test_a_missing_permission_is_one_line_and_goes_on_when_given(tmp_path, whole
     assert_whole(run, expected)
 
 
+@pytest.mark.slow
 def test_show_tells_how_far_a_killed_run_is(tmp_path):
     run = tmp_path / "run"
     process = start(f"sweep --out {run} {GRID}1000000")

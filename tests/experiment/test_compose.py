@@ -113,6 +113,7 @@ def test_model_presets(options: list[str], expected: dict[str, object]) -> None:
         ["train=paper_2022"],
         ["train=arena"],
         ["engine=torch"],
+        ["engine=triton"],
         ["engine=numba"],
         ["launcher=ray"],
         ["launcher=slurm", "launcher.partition=long"],
@@ -124,7 +125,7 @@ def test_every_preset_is_complete(options: list[str]) -> None:
 
 def test_every_preset_is_tested() -> None:
     shipped = {path.relative_to(config_dir()).as_posix() for path in config_dir().rglob("*/*.yaml")}
-    assert len(shipped) == 4 + 3 + 5 + 4 + 4 + 3 + 3 + len(NAMES)
+    assert len(shipped) == 4 + 3 + 5 + 4 + 4 + 4 + 3 + len(NAMES)
 
 
 # ---------------------------------------------------------------- overrides and axes

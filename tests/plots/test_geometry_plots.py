@@ -14,6 +14,7 @@ from superpose_cli.plots.style import STYLES, find_style
 from superpose_cli.results.run import load_run
 from superpose_cli.toy_model.sampling import Law, finite_table
 from superpose_cli.toy_model.theory import polygon, simplex, square_antiprism, triangular_bipyramid
+from tests.helpers import mostly_slow
 from tests.plots.test_registry import assert_fits
 from tests.synthetic import write_run
 
@@ -238,7 +239,7 @@ def test_explainers_draw_the_model_that_represents_most(tmp_path) -> None:
 # ---------------------------------------------------------------- all
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", mostly_slow(STYLES, ("light",)))
 @pytest.mark.parametrize("count", [1, 40])
 def test_one_and_forty_panels_fit(tmp_path, style: str, count: int) -> None:
     W = np.tile(OCTAHEDRON, (count, 1, 1))
