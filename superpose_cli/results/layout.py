@@ -131,7 +131,8 @@ def remove(path: Path) -> None:
 
 def cannot_write(path: Path, error: OSError) -> SuperposeError:
     """The one line for a full disk, a missing permission and their like."""
+    reason = os.strerror(error.errno) if error.errno else str(error)  # Arrow's strerror is a paragraph
     return SuperposeError(
-        f"cannot write {path} ({error.strerror or error}): what is stored stays readable; "
+        f"cannot write {path} ({reason}): what is stored stays readable; "
         "make room or choose another --out, then run the same command to continue"
     )
