@@ -91,9 +91,10 @@ def check_disk(grid: Grid, path: Path, n_stored: int) -> None:
 
 def pack_bytes(grid: Grid, engine: Engine, memory: int) -> int:
     """Working memory of the largest pack that the run would train."""
-    largest = 0
+    largest, shard = 0, max(stop - start for start, stop in grid.shards())
     for family in grid.families():
-        size = min(engine.pack_instances(family, memory), grid.n_instances)
+        together = min(max(shard, engine.fill(family)), grid.n_instances)
+        size = min(engine.pack_instances(family, memory), together)
         largest = max(largest, size * engine.bytes_per_instance(family))
     return largest
 

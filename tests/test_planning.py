@@ -4,14 +4,26 @@ import time
 
 import pytest
 
+from superpose_cli.engines.numba_cpu import NumbaEngine
 from superpose_cli.experiment.compose import load_experiment
+from superpose_cli.experiment.grid import Grid
 from superpose_cli.pipeline import plan_experiment, run_experiment
+from superpose_cli.planning import pack_bytes
 
 SMALL = ("train.steps=30", "train.n_batch=64", "evaluation.n_rows=500", "history.every=0")
 
 
 def plan(tmp_path, *overrides, **options):
     return plan_experiment(load_experiment(overrides), outputs=tmp_path, **options)
+
+
+def test_no_pack_holds_more_than_a_shard() -> None:
+    overrides = ["train.objective=population", "model.n_features=2", "model.n_hidden=1", "restarts=1000000"]
+    grid, engine = Grid(load_experiment([*overrides, "data.feature_probability=0.1"])), NumbaEngine()
+    most = max(stop - start for start, stop in grid.shards())
+    assert most < grid.n_instances
+    (family,) = grid.families()
+    assert pack_bytes(grid, engine, 2**40) == most * engine.bytes_per_instance(family)
 
 
 def test_a_plan_knows_what_other_runs_hold(tmp_path):
