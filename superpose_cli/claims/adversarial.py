@@ -24,14 +24,12 @@ def _attacked(run: Run) -> tuple[F64, F64, F64]:
 
 @claim(
     "superposition-is-vulnerable",
-    statement="Models with superposition are more than three times as vulnerable to small changes of "
-    "their input "
-    "as models without.",
+    statement="Models with superposition are more than three times as vulnerable to small changes of their "
+    "input as models without.",
     section=SECTION,
     source="paper",
     citation="vulnerability over sparsity; here the loss that the best attack along an output's weights "
-    "adds, over "
-    "its squared norm, which is 1 for orthogonal features",
+    "adds, over its squared norm, which is 1 for orthogonal features",
     experiment="adversarial",
     expected="0.95 .. 1.1 where no feature is superposed (1/p <= 1.3), above 3 wherever 1/p >= 4.9",
     tolerance="5 to 10 % around 1: importances are 1, but trained dense models are a projector, not quite "
@@ -44,8 +42,7 @@ def superposition_is_vulnerable(run: Run) -> Measured:
     return Measured(
         bool(dense.min() >= 0.95 and dense.max() <= 1.1 and sparse.min() > 3),
         f"{dense.min():.2f} to {dense.max():.2f} for 1/p <= 1.3, {sparse.min():.2f} to {sparse.max():.1f} "
-        f"for "
-        "1/p >= 4.9",
+        f"for 1/p >= 4.9",
         {"dense_max": dense.max(), "sparse_min": sparse.min(), "sparse_max": sparse.max()},
     )
 
@@ -58,11 +55,9 @@ def superposition_is_vulnerable(run: Run) -> Measured:
     citation="vulnerability beside features per dimension, which look alike",
     experiment="adversarial",
     expected="rank correlation (Spearman) with 1/D* at least 0.95, and vulnerability between 1/D* and "
-    "(1/D*)^2 to "
-    "within 20 %",
-    tolerance="0.05: neighbours at the dense and the sparse end differ by noise; a tight frame of unit "
-    "rows suggests "
-    "the range, which is no bound",
+    "(1/D*)^2 to within 20 %",
+    tolerance="0.05: neighbours at the dense and the sparse end differ by noise; a tight frame of unit rows "
+    "suggests the range, which is no bound",
 )
 def vulnerability_follows_crowding(run: Run) -> Measured:
     _, vulnerability, crowding = _attacked(run)

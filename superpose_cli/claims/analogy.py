@@ -32,15 +32,13 @@ def _solved(run: Run, hidden_activation: str) -> list[tuple[Model, Analogies]]:
 @claim(
     "analogies-are-exact",
     statement="King - man + woman = queen holds exactly in a linear hidden layer, whether features are "
-    "superposed "
-    "or not; a ReLU there breaks it.",
+    "superposed or not; a ReLU there breaks it.",
     section=SECTION,
     source="theory",
     citation="h is linear in x: h(royal + male) - h(male) + h(female) = h(royal + female)",
     experiment="analogy",
     expected="an error of at most 1e-6 of queen in h without a hidden ReLU, superposition included; above "
-    "0.1 with "
-    "one at the sparsest p",
+    "0.1 with one at the sparsest p",
     tolerance="rounding of stored weights plays no part: the identity holds for any W",
 )
 def analogies_are_exact(run: Run) -> Measured:
@@ -63,9 +61,8 @@ def analogies_are_exact(run: Run) -> Measured:
     source="measured",
     citation="the project's own question; the paper draws no such figure",
     experiment="analogy",
-    expected="the two largest outputs are queen's features in every analogy at the densest p, where "
-    "features are "
-    "dedicated, and in fewer at the sparsest, where all are superposed",
+    expected="the two largest outputs are queen's features in every analogy at the densest p, where features "
+    "are dedicated, and in fewer at the sparsest, where all are superposed",
     tolerance="none: analogies are counted",
 )
 def superposition_costs_retrieval(run: Run) -> Measured:

@@ -60,9 +60,8 @@ def capacity_is_used_up(run: Run) -> Measured:
     source="theory",
     citation="capacity goes where its marginal value is greatest, section 2",
     experiment="capacity",
-    expected="at every p < 1 the last feature's capacity never falls as its importance grows, and rises "
-    "by 0.03 "
-    "at least from r = 0.05 to r = 20",
+    expected="at every p < 1 the last feature's capacity never falls as its importance grows, and rises by "
+    "0.03 at least from r = 0.05 to r = 20",
     tolerance="0.01 against a fall: restarts of one class differ so far",
 )
 def capacity_follows_importance(run: Run) -> Measured:
@@ -82,8 +81,8 @@ def capacity_follows_importance(run: Run) -> Measured:
     statement="Dense features get a whole dimension or none: which of them is decided by importance alone.",
     section=SECTION,
     source="theory",
-    citation="without sparsity the marginal value of capacity does not fall, so the optimum is at its "
-    "ends, section 2",
+    citation="without sparsity the marginal value of capacity does not fall, so the optimum is at its ends, "
+    "section 2",
     experiment="capacity",
     expected="at p = 1 the last feature's capacity is below 0.05 for r <= 0.7 and above 0.95 for r >= 1.5",
     tolerance="0.05: what training leaves to go; r between is too near to the others' 1 to be settled",
@@ -111,8 +110,7 @@ def dense_features_get_all_or_nothing(run: Run) -> Measured:
     "section 4",
     experiment="capacity",
     expected="the range of ln r with a capacity in 0.1 .. 0.9 grows from each density to the next sparser "
-    "one, "
-    "until it is the whole range",
+    "one, until it is the whole range",
     tolerance="none: ranges are counted in steps of the grid",
 )
 def sparse_features_share(run: Run) -> Measured:

@@ -25,9 +25,8 @@ SIGNIFICANT = 0.1
     source="theory",
     citation="|x| = ReLU(x) + ReLU(-x) is exact",
     experiment="absolute_small",
-    expected="each of 6 neurons reads one of 3 features, each feature is read by two of opposite signs, "
-    "and the "
-    "loss ratio is below 1e-4",
+    expected="each of 6 neurons reads one of 3 features, each feature is read by two of opposite signs, and "
+    "the loss ratio is below 1e-4",
     tolerance="10 % of a neuron's largest input weight counts as none; the loss could be 0",
 )
 def two_neurons_a_feature(run: Run) -> Measured:
@@ -64,17 +63,15 @@ def _large(run: Run) -> dict[float, Model]:
 
 @claim(
     "computing-in-superposition",
-    statement="Sparse features are computed in superposition: more of them than half of the neurons, "
-    "better than "
-    "any model without superposition could.",
+    statement="Sparse features are computed in superposition: more of them than half of the neurons, better "
+    "than any model without superposition could.",
     section=SECTION,
     source="theory",
     citation="without superposition m neurons compute m/2 features, and the loss ratio is decay^(m/2): "
     "0.8^20 = 0.0115",
     experiment="absolute_large",
-    expected="at p = 0.01 more than 20 features with R^2 > 0.5 and a loss ratio below 0.0115; at every p "
-    ">= 0.1 at "
-    "most 20, above 0.0115",
+    expected="at p = 0.01 more than 20 features with R^2 > 0.5 and a loss ratio below 0.0115; at every p >= "
+    "0.1 at most 20, above 0.0115",
     tolerance="R^2 of 1/2 counts as computed; 1 % in the ratio for sampling",
 )
 def computing_in_superposition(run: Run) -> Measured:
@@ -107,8 +104,7 @@ def computing_in_superposition(run: Run) -> Measured:
     citation="the stack plots of the absolute-value model over sparsity",
     experiment="absolute_large",
     expected="at least 35 of 40 monosemantic at every p >= 0.1, at most 5 at p = 0.01, never more at a "
-    "sparser p "
-    "below 0.3",
+    "sparser p below 0.3",
     tolerance="5 neurons: some carry a stray feature at every density",
 )
 def computing_neurons_mix(run: Run) -> Measured:
@@ -155,9 +151,8 @@ def _motifs(model: Model) -> list[tuple[int, int, int]]:
 
 @claim(
     "asymmetric-motif",
-    statement="Two features share a neuron unequally, large in and small out for one, small in and large "
-    "out for "
-    "the other, and a second neuron inhibits the error of the first.",
+    statement="Two features share a neuron unequally, large in and small out for one, small in and large out "
+    "for the other, and a second neuron inhibits the error of the first.",
     section=SECTION,
     source="paper",
     citation="the asymmetric superposition motif: in [2, -1/2], out [1/2, 2], and an inhibiting neuron",

@@ -30,8 +30,7 @@ def _partners(model: Model) -> F64:
 @claim(
     "correlated-orthogonal",
     statement="Correlated features prefer to be orthogonal: of four in two pairs, partners have a right "
-    "angle, "
-    "and each is antipodal to a feature of the other pair.",
+    "angle, and each is antipodal to a feature of the other pair.",
     section=SECTION,
     source="paper",
     citation="correlated and anticorrelated features, two correlated pairs in the plane",
@@ -136,9 +135,8 @@ def _inside_and_across(model: Model, size: int) -> tuple[float, float]:
     source="paper",
     citation="local almost-orthogonal bases",
     experiment="local_bases",
-    expected="at p <= 0.1 mean |cos| is at most 0.055 inside a set, and at least 3 times that across; at "
-    "p = 0.2 "
-    "it is above 0.08 inside",
+    expected="at p <= 0.1 mean |cos| is at most 0.055 inside a set, and at least 3 times that across; at p = "
+    "0.2 it is above 0.08 inside",
     tolerance="0.055: a random basis has 0.25; sampled data leave 0.05 at p = 0.1",
     departs="It ends between p = 0.1 and p = 0.2, where features begin to be dropped; the paper shows one "
     "sparsity.",
@@ -221,8 +219,7 @@ def collapse_starts_as_hexagon(run: Run) -> Measured:
     citation="the linear model on the same data, whose optimum is PCA (Eckart & Young 1936)",
     experiment="correlated_collapse",
     expected="loss over the linear model's at most 1 and at least 0.97 at the densest p, and below 0.9 at "
-    "the "
-    "sparsest",
+    "the sparsest",
     tolerance="3 %: the paper says that it becomes PCA, the ReLU still helps a little; 1 % above for "
     "sampling",
 )

@@ -28,9 +28,8 @@ def _branches(run: Run) -> tuple[Branch, Branch, float]:
 
 @claim(
     "pentagon-deforms",
-    statement="Before it snaps a pentagon deforms: its shares are equal at equal densities, and get "
-    "unequal as "
-    "the densities do.",
+    statement="Before it snaps a pentagon deforms: its shares are equal at equal densities, and get unequal "
+    "as the densities do.",
     section=SECTION,
     source="paper",
     citation="non-uniform superposition, features of different sparsity",
@@ -68,9 +67,8 @@ def pentagon_deforms(run: Run) -> Measured:
     source="measured",
     citation="non-uniform superposition; the crossing by root-finding on both stored branches",
     experiment="perturbed_pentagon",
-    expected="digons win below, the pentagon above a ratio of densities in 0.24 .. 0.30, with slopes d ln "
-    "L / "
-    "d ln p that differ by at least 0.2",
+    expected="digons win below, the pentagon above a ratio of densities in 0.24 .. 0.30, with slopes d ln L "
+    "/ d ln p that differ by at least 0.2",
     tolerance="0.03 in the ratio: half a step of the grid; the branches are interpolated inside it",
 )
 def pentagon_snaps(run: Run) -> Measured:

@@ -32,6 +32,20 @@ def _width(found: Sequence[Model], low: float, high: float) -> float:
     return float(((inside >= low) & (inside <= high)).mean() * (x.max() - x.min()))
 
 
+def _sticks(run: Run, name: str, band: tuple[float, float], beside: F64) -> Measured:
+    """Whether D* stays in a band for twice as long as in any other of its width that begins `beside`."""
+    need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
+    found = models(run)
+    need(len(found) >= 12, f"needs 12 densities, the run has {len(found)}")
+    width = min(band[1], 1.0) - band[0]
+    own, other = _width(found, *band), max(_width(found, low, low + width) for low in beside)
+    return Measured(
+        own >= 2 * other > 0,
+        f"for {own:.2f} of ln 1/p (a factor of {np.exp(own):.2f} in p), elsewhere for {other:.2f} at most",
+        {f"width_at_{name}": own, "width_beside": other},
+    )
+
+
 @claim(
     "sticky-half",
     statement="As features get sparser, dimensions per feature stick at 1/2: two features share a dimension "
@@ -41,21 +55,11 @@ def _width(found: Sequence[Model], low: float, high: float) -> float:
     citation="uniform superposition, the figure of D* = m / ||W||_F^2 over 1/(1-S)",
     experiment="geometry",
     expected="D* stays in 0.48 .. 0.54 for at least twice as long, in ln 1/p, as in any band as wide from "
-    "0.56 "
-    "to 0.94",
+    "0.56 to 0.94",
     tolerance="a factor of 2 tells a plateau from a slope; the bands beside it are as wide as its own",
 )
 def sticky_half(run: Run) -> Measured:
-    need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
-    found = models(run)
-    need(len(found) >= 12, f"needs 12 densities, the run has {len(found)}")
-    own = _width(found, *HALF)
-    beside = max(_width(found, low, low + HALF[1] - HALF[0]) for low in np.arange(0.56, 0.89, 0.02))
-    return Measured(
-        own >= 2 * beside > 0,
-        f"for {own:.2f} of ln 1/p (a factor of {np.exp(own):.2f} in p), elsewhere for {beside:.2f} at most",
-        {"width_at_half": own, "width_beside": beside},
-    )
+    return _sticks(run, "half", HALF, np.arange(0.56, 0.89, 0.02))
 
 
 @claim(
@@ -65,21 +69,12 @@ def sticky_half(run: Run) -> Measured:
     source="paper",
     citation="uniform superposition, the figure of D* over 1/(1-S)",
     experiment="geometry",
-    expected="D* stays above 0.94 for at least twice as long, in ln 1/p, as in any band as wide from 0.56 "
-    "to 0.9",
+    expected="D* stays above 0.94 for at least twice as long, in ln 1/p, as in any band as wide from 0.56 to "
+    "0.9",
     tolerance="as for sticky-half",
 )
 def sticky_one(run: Run) -> Measured:
-    need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
-    found = models(run)
-    need(len(found) >= 12, f"needs 12 densities, the run has {len(found)}")
-    own = _width(found, 0.94, 1.06)
-    beside = max(_width(found, low, low + 0.06) for low in np.arange(0.56, 0.86, 0.02))
-    return Measured(
-        own >= 2 * beside > 0,
-        f"for {own:.2f} of ln 1/p (a factor of {np.exp(own):.2f} in p), elsewhere for {beside:.2f} at most",
-        {"width_at_one": own, "width_beside": beside},
-    )
+    return _sticks(run, "one", (0.94, 1.06), np.arange(0.56, 0.86, 0.02))
 
 
 @claim(
@@ -116,8 +111,8 @@ def half_is_antipodal_pairs(run: Run) -> Measured:
     citation="feature dimensionality, the scatter of D_i with lines at simple fractions",
     experiment="dimensionality",
     expected="a line at 1/2 that holds more features than any other of 3/4, 2/3, 2/5, 3/8",
-    tolerance="a line: at least 10 features within 0.005 of the fraction, and twice as many as 0.0125 "
-    "beside it",
+    tolerance="a line: at least 10 features within 0.005 of the fraction, and twice as many as 0.0125 beside "
+    "it",
 )
 def line_at_half(run: Run) -> Measured:
     need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
@@ -169,18 +164,17 @@ def tegum_products(run: Run) -> Measured:
 
 @claim(
     "pentagons-and-antiprisms",
-    statement="Past the plateau at 1/2 the next shapes are pentagons and square antiprisms, with D_i of "
-    "2/5 and 3/8.",
+    statement="Past the plateau at 1/2 the next shapes are pentagons and square antiprisms, with D_i of 2/5 "
+    "and 3/8.",
     section=SECTION,
     source="theory",
     citation="D_i = m / n of a regular pentagon and of a square antiprism",
     experiment="dimensionality",
-    expected="for p in 0.2 .. 0.26 both shapes among the factors, every D_i of theirs within 0.01 of 2/5 "
-    "and 3/8",
+    expected="for p in 0.2 .. 0.26 both shapes among the factors, every D_i of theirs within 0.01 of 2/5 and "
+    "3/8",
     tolerance="0.01: what trained shapes of this size leave",
-    departs="Over all densities the scatter has no line at 2/5 or 3/8: irregular shapes fill the gaps "
-    "from p = 0.2 "
-    "down, where D_i passes these fractions.",
+    departs="Over all densities the scatter has no line at 2/5 or 3/8: irregular shapes fill the gaps from p "
+    "= 0.2 down, where D_i passes these fractions.",
 )
 def pentagons_and_antiprisms(run: Run) -> Measured:
     need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
@@ -211,16 +205,14 @@ def pentagons_and_antiprisms(run: Run) -> Measured:
 @claim(
     "twice-the-dimensions-twice-the-features",
     statement="Twice the hidden dimensions hold twice the features: dimensions per feature depend on "
-    "sparsity, not "
-    "on the size of the model.",
+    "sparsity, not on the size of the model.",
     section=SECTION,
     source="theory",
     citation="a sum of two models in orthogonal spaces has twice the dimensions and features, at equal D*",
     experiment="doubling",
     expected="||W||_F^2, the number of features, 1.9 to 2.5 times as large for each doubling of m at one p",
     tolerance="two small models side by side are a large one of twice the features, which may find better "
-    "shapes "
-    "still; 5 % below for what training leaves",
+    "shapes still; 5 % below for what training leaves",
 )
 def twice_the_dimensions(run: Run) -> Measured:
     need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
@@ -237,16 +229,15 @@ def twice_the_dimensions(run: Run) -> Measured:
 
 @claim(
     "dimensions-add-up",
-    statement="Features share out all hidden dimensions: the sum of D_i is m, and models are orthogonal "
-    "sums of "
-    "tight frames.",
+    statement="Features share out all hidden dimensions: the sum of D_i is m, and models are orthogonal sums "
+    "of tight frames.",
     section=SECTION,
     source="theory",
     citation="D_i <= leverage_i, which sum to the rank of W; equality where each W_i is an eigenvector of "
     "W^T W",
     experiment="geometry",
-    expected="sum of (leverage_i - D_i) below 0.01 m at every p >= 0.1, where a Gaussian W of this shape "
-    "has 0.07 m",
+    expected="sum of (leverage_i - D_i) below 0.01 m at every p >= 0.1, where a Gaussian W of this shape has "
+    "0.07 m",
     tolerance="a seventh of a random W's gap: the sum alone proves little, the gap is what tells structure",
 )
 def dimensions_add_up(run: Run) -> Measured:

@@ -31,8 +31,7 @@ def _polysemantic(run: Run) -> dict[tuple[int, int], F64]:
     section=SECTION,
     source="theory",
     citation="n^2 / (4 m) such neurons: n^2/2 pairs, 1/m of which share their largest neuron, half with "
-    "signs that "
-    "do not disturb",
+    "signs that do not disturb",
     experiment="incidental",
     expected="the mean over at least 10 starts within 25 % of n^2 / (4 m), and above 0 in every start",
     tolerance="25 %: the standard error of the mean of 10 counts of about 8 is 11 %; n^2/(4m) is a first "

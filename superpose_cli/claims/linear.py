@@ -105,9 +105,8 @@ def relu_superposes_when_sparse(run: Run) -> Measured:
     citation="“Demonstrating Superposition”, the basic results: W^T W and the bars of interference over "
     "sparsity",
     experiment="basic_small",
-    expected="wherever a model has dedicated and superposed features, every dedicated one is more "
-    "important than "
-    "every superposed one",
+    expected="wherever a model has dedicated and superposed features, every dedicated one is more important "
+    "than every superposed one",
     tolerance="none: the features are ordered",
 )
 def least_important_first(run: Run) -> Measured:
@@ -158,8 +157,8 @@ def antipodal_pairs_first(run: Run) -> Measured:
     source="theory",
     citation="the best constant for x_i is E x_i = p/2, at a cost of p/3 - p^2/4",
     experiment="basic_small",
-    expected="for p >= 0.03, the bias of every ignored feature over p/2 is 1, and its loss over I_i (p/3 "
-    "- p^2/4)",
+    expected="for p >= 0.03, the bias of every ignored feature over p/2 is 1, and its loss over I_i (p/3 - "
+    "p^2/4)",
     tolerance="5 % in the bias and 10 % in the loss: what training leaves, and 65,536 drawn rows",
 )
 def ignored_features_get_their_mean(run: Run) -> Measured:
@@ -188,9 +187,8 @@ def ignored_features_get_their_mean(run: Run) -> Measured:
     citation="the linear optimum's loss ratio does not depend on p; an antipodal pair costs a share that "
     "falls with p",
     experiment="basic_small",
-    expected="loss of the ReLU model over the linear one's in 0.98 .. 1.02 at p = 1, and below 0.3 at p "
-    "<= 0.03, "
-    "falling all the way",
+    expected="loss of the ReLU model over the linear one's in 0.98 .. 1.02 at p = 1, and below 0.3 at p <= "
+    "0.03, falling all the way",
     tolerance="2 %: losses on drawn rows",
 )
 def superposition_pays(run: Run) -> Measured:
@@ -210,16 +208,14 @@ def superposition_pays(run: Run) -> Measured:
 
 @claim(
     "axes-square-pentagon",
-    statement="Five features in two dimensions: as they get sparser, two orthogonal features, then a "
-    "square of two "
-    "antipodal pairs, then a pentagon.",
+    statement="Five features in two dimensions: as they get sparser, two orthogonal features, then a square "
+    "of two antipodal pairs, then a pentagon.",
     section=MOTIVATION,
     source="paper",
     citation="“Background and Motivation”, the introductory figure",
     experiment="intro",
     expected="the two most important alone, at right angles, at p = 1; then a square; a pentagon at p = "
-    "0.05; in this "
-    "order, with at most one other shape between",
+    "0.05; in this order, with at most one other shape between",
     tolerance="angles to within 10 degrees",
 )
 def axes_square_pentagon(run: Run) -> Measured:

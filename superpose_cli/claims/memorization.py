@@ -33,8 +33,7 @@ def _test_loss(model: Model) -> float:
     citation="D of a regular T-gon in the plane is 2/T",
     experiment="memorization_reduced",
     expected="for T = 4 .. 8, D_X of every data point within 15 % of 2/T, and the data fitted to a loss "
-    "below "
-    "0.01",
+    "below 0.01",
     tolerance="15 %: rows of a drawn data set are not quite orthogonal, so the polygon is not quite regular",
     departs="T = 3 is left out: its rows share features, and the triangle is irregular.",
 )
@@ -77,15 +76,13 @@ def _directions(model: Model) -> tuple[int, F64]:
 @claim(
     "features-form-a-pentagon",
     statement="Of many data points, it is features that are in superposition: they lie along five "
-    "directions, a "
-    "pentagon.",
+    "directions, a pentagon.",
     section=SECTION,
     source="paper",
     citation="the features' picture at large T: a pentagon, as in the 2022 paper",
     experiment="memorization_reduced",
     expected="at T (1 - S) = 10, at most 8 of n features represented, along five directions 72 degrees "
-    "apart, and "
-    "||W||_F in 2 .. 3",
+    "apart, and ||W||_F in 2 .. 3",
     tolerance="20 degrees: near the transition a feature may stand beside another of the pentagon's",
     departs="At this T a sixth feature still shares a direction; it is gone at twice as many rows.",
 )
@@ -106,8 +103,7 @@ def features_form_a_pentagon(run: Run) -> Measured:
 @claim(
     "data-points-first-features-later",
     statement="Models of few data points learn no feature at all: their loss on fresh data is that of the "
-    "output "
-    "0; models of many learn features.",
+    "output 0; models of many learn features.",
     section=SECTION,
     source="theory",
     citation="the output 0 has a loss of 1 in these units",
@@ -132,8 +128,7 @@ def data_points_first(run: Run) -> Measured:
 @claim(
     "no-grokking",
     statement="Generalisation does not come late in training here; the reverse happens: test loss rises "
-    "while "
-    "the loss on the data falls.",
+    "while the loss on the data falls.",
     section=SECTION,
     source="measured",
     citation="the project's own question; the note shows no such history",
@@ -190,8 +185,7 @@ def _told(curve: dict[int, float]) -> str:
     citation="double descent over the size of the data set",
     experiment="double_descent_reduced",
     expected="m = 2: a peak of at least 1.5 between a start within 0.1 of 1 and an end below 1, its onset "
-    "(1.2) "
-    "at T (1 - S) in 1 .. 3",
+    "(1.2) at T (1 - S) in 1 .. 3",
     tolerance="means over 3 and more data sets; the note's onset is at about 1",
 )
 def double_descent(run: Run) -> Measured:

@@ -54,8 +54,7 @@ def neurons_become_polysemantic(run: Run) -> Measured:
 @claim(
     "neuron-level-phase-change",
     statement="The change is one of whole neurons: some turn polysemantic while others of the same model "
-    "still "
-    "carry one feature.",
+    "still carry one feature.",
     section=SECTION,
     source="paper",
     citation="superposition as a phase change at the level of neurons",
@@ -81,18 +80,16 @@ def neuron_level_phase_change(run: Run) -> Measured:
 
 @claim(
     "privileged-basis",
-    statement="A ReLU on the hidden layer makes neurons a basis that features align with; without one "
-    "they do "
-    "not.",
+    statement="A ReLU on the hidden layer makes neurons a basis that features align with; without one they "
+    "do not.",
     section=SECTION,
     source="paper",
     citation="the privileged basis: dense features lie along neurons",
     experiment=("neurons", "basic_small"),
     expected="mean basis alignment of the represented features at least 0.95 at the densest p with the "
-    "hidden "
-    "ReLU, at most 0.8 in every ReLU-output model",
-    tolerance="5 %; a random direction of five dimensions has 0.6 in the mean, its maximum over few "
-    "models more",
+    "hidden ReLU, at most 0.8 in every ReLU-output model",
+    tolerance="5 %; a random direction of five dimensions has 0.6 in the mean, its maximum over few models "
+    "more",
 )
 def privileged_basis(hidden: Run, output: Run) -> Measured:
     dense = next(iter(_by_density(hidden).values()))
@@ -110,16 +107,14 @@ def privileged_basis(hidden: Run, output: Run) -> Measured:
 
 @claim(
     "best-neurons-are-rare",
-    statement="The best model of sparse features is hard to find: one in hundreds of starts comes near "
-    "it, which "
-    "is why 1,000 are trained.",
+    statement="The best model of sparse features is hard to find: one in hundreds of starts comes near it, "
+    "which is why 1,000 are trained.",
     section=SECTION,
     source="measured",
     citation="the paper trains 1,000 models a panel and keeps the best; the shares are measured here",
     experiment="neurons",
-    expected="at most 4 % of the restarts within 5 % of the best objective wherever p <= 0.1, above 50 % "
-    "at the "
-    "densest",
+    expected="at most 4 % of the restarts within 5 % of the best objective wherever p <= 0.1, above 50 % at "
+    "the densest",
     tolerance="objectives on 65,536 common rows; 5 %: losses of one class of solutions differ by that",
 )
 def best_neurons_are_rare(run: Run) -> Measured:

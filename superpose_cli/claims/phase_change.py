@@ -58,8 +58,8 @@ def _agreement(
     experiment="phase_2_in_1",
     expected="the best restart has the fate of least cost in 95 % of the cells, in 96 % where theory is "
     "clear",
-    tolerance="theory fixes norms at 1 and the pair's bias at 0, so cells on its boundary may differ; "
-    "clear: the second best costs 10 % more",
+    tolerance="theory fixes norms at 1 and the pair's bias at 0, so cells on its boundary may differ; clear: "
+    "the second best costs 10 % more",
 )
 def phase_2_in_1_agrees(run: Run) -> Measured:
     need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, output_activation="relu")
@@ -91,9 +91,8 @@ def phase_3_in_2_agrees(run: Run) -> Measured:
     citation="(1 + r) p^2 / 6, derived",
     experiment="phase_2_in_1",
     expected="trained loss over theory's between 0.9 and 1.01 wherever p <= 0.2 and the pair is superposed",
-    tolerance="norms and biases, which theory fixes, are free: they win up to 9 % at p = 0.2 and extreme "
-    "r; 1 % "
-    "is what 1,000 steps leave to go",
+    tolerance="norms and biases, which theory fixes, are free: they win up to 9 % at p = 0.2 and extreme r; "
+    "1 % is what 1,000 steps leave to go",
 )
 def antipodal_pair_cost(run: Run) -> Measured:
     need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, loss_method="population")
@@ -141,9 +140,8 @@ def _two_branches(run: Run) -> list[tuple[float, Branch, Branch]]:
     experiment="phase_2_in_1",
     expected="the trained losses of the two branches cross at 0.97 to 1.2 times p*, for r in 0.3 .. 0.8, "
     "1.25 .. 3.5",
-    tolerance="trained pairs cost less than theory's at dense p, so they win up to a p higher by 4 to 13 "
-    "%; near "
-    "r = 1 there is no clean phase",
+    tolerance="trained pairs cost less than theory's at dense p, so they win up to a p higher by 4 to 13 %; "
+    "near r = 1 there is no clean phase",
 )
 def phase_boundary_is_theorys(run: Run) -> Measured:
     need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, loss_method="population")

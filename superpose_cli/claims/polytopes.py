@@ -76,8 +76,8 @@ def signed_sums_measure_nothing(run: Run) -> Measured:
     experiment="polytopes",
     expected="1 - b_i <= ||W_i||^2 <= 1 - 1.5 b_i with b_i < -0.1 for every feature of the pentagon",
     tolerance="0.02 of -b_i: what 5,000 steps leave to go",
-    departs="The paper gives ||W_i|| = 1 / (1 - b_i), with b_i of the other sign, as a heuristic; it is "
-    "not met.",
+    departs="The paper gives ||W_i|| = 1 / (1 - b_i), with b_i of the other sign, as a heuristic; it is not "
+    "met.",
 )
 def polygon_norm_and_bias(run: Run) -> Measured:
     need_setting(run, restarts=32, steps=3000, data_kind="independent")

@@ -51,12 +51,11 @@ def l1_removes_superposition(run: Run) -> Measured:
     statement="Before it removes superposition, the penalty turns features to the axes of the hidden layer.",
     section=SECTION,
     source="theory",
-    citation="of all rotations of h, which leave the loss as it is, those along the axes have the least "
-    "L1 norm",
+    citation="of all rotations of h, which leave the loss as it is, those along the axes have the least L1 "
+    "norm",
     experiment="remedies",
-    expected="mean basis alignment of the represented features at least 0.99 where lambda is 0.005 .. "
-    "0.06 p, "
-    "with features still in superposition at its lower end, and below 0.9 at 0.001 p",
+    expected="mean basis alignment of the represented features at least 0.99 where lambda is 0.005 .. 0.06 "
+    "p, with features still in superposition at its lower end, and below 0.9 at 0.001 p",
     tolerance="1 %: a feature on one neuron has 1, one in a random direction of five dimensions 0.6",
 )
 def l1_aligns_with_neurons(run: Run) -> Measured:
@@ -87,8 +86,7 @@ def l1_aligns_with_neurons(run: Run) -> Measured:
     citation="models without superposition: they perform worse",
     experiment="remedies",
     expected="features represented never increase with lambda, from more than m to none; the loss without "
-    "any "
-    "superposition is at least that of m dedicated features less 5 %, and twice the weakest penalty's",
+    "any superposition is at least that of m dedicated features less 5 %, and twice the weakest penalty's",
     tolerance="5 %: the m most important features, each dedicated, have the linear optimum's loss",
 )
 def l1_costs_features(run: Run) -> Measured:

@@ -62,11 +62,9 @@ def _courses(run: Run, **settings: str) -> Iterator[Course]:
     source="paper",
     citation="discrete energy level jumps",
     experiment="energy_levels",
-    expected="after the first eighth of training, in every start the steps with a jump hold at least 0.8 "
-    "of the "
-    "fall of the loss and at least twice their share of the time; moved in time they rarely do (at most 5 "
-    "% of "
-    "all shifts)",
+    expected="after the first eighth of training, in every start the steps with a jump hold at least 0.8 of "
+    "the fall of the loss and at least twice their share of the time; moved in time they rarely do (at most "
+    "5 % of all shifts)",
     tolerance="a plateau is D_i within 0.02 for 150 steps, a jump joins two more than 0.05 apart; 0.8: drawn "
     "rows blur the ends of a fall",
 )
@@ -95,8 +93,7 @@ def jumps_hold_the_drops(run: Run) -> Measured:
 @claim(
     "octahedron",
     statement="Two correlated triples in three dimensions become an octahedron: right angles inside a "
-    "triple, "
-    "each feature antipodal to one of the other triple.",
+    "triple, each feature antipodal to one of the other triple.",
     section=SECTION,
     source="paper",
     citation="learning as geometric transformations",
@@ -146,20 +143,17 @@ def _plateaus(course: Course) -> list[tuple[int, float]]:
 @claim(
     "octahedron-in-stages",
     statement="From a small start the octahedron is learnt in stages: plateaus of the loss, with falls "
-    "between "
-    "them, on which W has a rank that grows.",
+    "between them, on which W has a rank that grows.",
     section=SECTION,
     source="measured",
     citation="learning as geometric transformations; the plateaus' levels are measured here",
     experiment="octahedron",
-    expected="at least half of the small starts pass a plateau of rank 2 at a loss ratio of 0.18 and one "
-    "of rank 3 "
-    "at 0.10 before they end at 0.05",
-    tolerance="10 % in the loss ratios: lines of one class differ by that; half of the starts: others "
-    "skip a stage",
+    expected="at least half of the small starts pass a plateau of rank 2 at a loss ratio of 0.18 and one of "
+    "rank 3 at 0.10 before they end at 0.05",
+    tolerance="10 % in the loss ratios: lines of one class differ by that; half of the starts: others skip a "
+    "stage",
     departs="The paper shows one training; which stages are passed depends on the start. One of rank 1 is "
-    "passed "
-    "by few.",
+    "passed by few.",
 )
 def octahedron_in_stages(run: Run) -> Measured:
     need_setting(run, restarts=4, steps=5000, n_features=6, n_hidden=3, set_size=3)
@@ -187,9 +181,8 @@ def octahedron_in_stages(run: Run) -> Measured:
     source="theory",
     citation="Saxe et al. 2014: from small weights a linear network learns its singular directions in turn",
     experiment="octahedron",
-    expected="between W's reaching 1/2 of its final second and third singular value at least 500 steps "
-    "pass in "
-    "most small starts, fewer in most of Xavier's",
+    expected="between W's reaching 1/2 of its final second and third singular value at least 500 steps pass "
+    "in most small starts, fewer in most of Xavier's",
     tolerance="500 steps: Xavier's start has all directions at once",
 )
 def ranks_in_turn(run: Run) -> Measured:

@@ -22,6 +22,7 @@ from superpose_cli.engines.numba_kernels import Rows, Spec, Weights
 from superpose_cli.engines.numba_training import Training, fill_steps, train
 from superpose_cli.engines.numba_updates import OPTIMIZERS, SCHEDULES
 from superpose_cli.engines.population import expectation, population_refuses
+from superpose_cli.engines.sums import evaluation_of
 from superpose_cli.engines.tables import finite_tables, unit_norm_rows
 from superpose_cli.engines.threads import on_threads
 from superpose_cli.experiment.config import Activation, DataKind, Objective, Optimizer, Reduction, Target
@@ -141,13 +142,13 @@ class NumbaEngine:
                 stop = min(start + TABLE_CHUNK, n_rows)
                 drawn, which = unit_norm_rows(np, batch, (start, stop))
                 self._measure(batch, state, sums, stop - start, (_feature_major(drawn), which))
-        return _evaluation(batch.family, sums, n_rows)
+        return evaluation_of(batch.family, sums, n_rows)
 
     def evaluate_table(self, batch: InstanceBatch, state: State) -> Evaluation:
         """Measure on the fixed table of a finite-data family."""
         sums = _no_sums(batch)
         self._measure(batch, state, sums, batch.family.n_rows, _fixed_tables(batch))
-        return _evaluation(batch.family, sums, batch.family.n_rows)
+        return evaluation_of(batch.family, sums, batch.family.n_rows)
 
     def _measure(
         self, batch: InstanceBatch, state: State, sums: Sums, n_rows: int, tables: Tables | None
@@ -271,20 +272,3 @@ def _no_sums(batch: InstanceBatch) -> Sums:
     }
     zeros = {name: np.zeros((count, *shape)) for name, shape in shapes.items()}
     return Sums(**zeros, alive=np.zeros(count, np.bool_))
-
-
-def _evaluation(family: Family, sums: Sums, rows: int) -> Evaluation:
-    """The means, and the standard error of the loss from the scatter of its rows."""
-    loss, mean = sums.row[:, 0] / rows, sums.h / rows
-    scatter = np.maximum(sums.row[:, 1] / rows - loss * loss, 0)
-    return Evaluation(
-        loss=loss,
-        loss_stderr=np.sqrt(scatter / max(rows - 1, 1)),
-        feature_loss=sums.feature / rows,
-        hidden_l1=sums.h_abs / rows,
-        hidden_mean=mean,
-        hidden_cov=sums.hh / rows - mean[:, :, None] * mean[:, None, :],
-        target_mean=sums.target / rows if family.unit_norm else None,
-        target_square=sums.target_square / rows if family.unit_norm else None,
-        dead=~sums.alive,
-    )

@@ -15,6 +15,7 @@ from triton import knobs
 
 from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, initial_state
 from superpose_cli.engines.memory import free_memory
+from superpose_cli.engines.sums import evaluation_of
 from superpose_cli.engines.tables import finite_tables, unit_norm_rows
 from superpose_cli.engines.torch_reference import checked_device
 from superpose_cli.engines.triton_measure import Sums
@@ -111,13 +112,13 @@ class TritonEngine:
                 stop = min(start + TABLE_CHUNK, n_rows)
                 drawn = unit_norm_rows(torch, batch, (start, stop), self._device)
                 self._measure(batch, state, sums, stop - start, drawn)
-        return _evaluation(batch.family, sums, n_rows)
+        return evaluation_of(batch.family, _on_host(sums), n_rows)
 
     def evaluate_table(self, batch: InstanceBatch, state: State) -> Evaluation:
         """Measure on the fixed table of a finite-data family."""
         sums = self._no_sums(batch)
         self._measure(batch, state, sums, batch.family.n_rows, self._tables(batch))
-        return _evaluation(batch.family, sums, batch.family.n_rows)
+        return evaluation_of(batch.family, _on_host(sums), batch.family.n_rows)
 
     def _measure(
         self, batch: InstanceBatch, state: State, sums: Sums, n_rows: int, tables: Tables | None
@@ -262,22 +263,8 @@ def _state_of(trained: Trained, spec: Spec, before: State, step: int) -> State:
     )
 
 
-def _evaluation(family: Family, sums: Sums, rows: int) -> Evaluation:
-    """The means, and the standard error of the loss from the scatter of its rows."""
-    host = Sums(*(value.cpu().numpy() for value in sums))
-    loss, mean = host.row[:, 0] / rows, host.h / rows
-    scatter = np.maximum(host.row[:, 1] / rows - loss * loss, 0)
-    return Evaluation(
-        loss=loss,
-        loss_stderr=np.sqrt(scatter / max(rows - 1, 1)),
-        feature_loss=host.feature / rows,
-        hidden_l1=host.h_abs / rows,
-        hidden_mean=mean,
-        hidden_cov=host.hh / rows - mean[:, :, None] * mean[:, None, :],
-        target_mean=host.target / rows if family.unit_norm else None,
-        target_square=host.target_square / rows if family.unit_norm else None,
-        dead=host.alive == 0,
-    )
+def _on_host(sums: Sums) -> Sums:
+    return Sums(*(value.cpu().numpy() for value in sums))
 
 
 def _different(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -75,7 +75,9 @@ def test_train_shows_the_model_and_ends_with_the_folder() -> None:
 
 
 def test_train_of_a_fixed_experiment_is_one_cell() -> None:
-    superpose("train -q experiment=intro data.feature_probability=0.5 restarts=1 " + SMALL)
+    result = superpose("train -q experiment=intro data.feature_probability=0.5 restarts=1 " + SMALL)
+    record = json.loads(superpose(f"show --json {result.stdout.strip()}").stdout)
+    assert (record["n_cells"], record["n_instances"], record["status"]) == (1, 1, "complete")
 
 
 def test_plan_writes_nothing() -> None:
