@@ -1,4 +1,4 @@
-# type: ignore
+# type: ignore  # Triton compiles this: its names and operators are not those that a checker knows
 """What instances are measured on, on a GPU: sums over evaluation rows, a program an instance.
 
 The sums of a row block run in float32 and are added up in float64.

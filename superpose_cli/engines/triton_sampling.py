@@ -1,4 +1,4 @@
-# type: ignore
+# type: ignore  # Triton compiles this: its names and operators are not those that a checker knows
 """The draws of `toy_model/sampling.py` as Triton functions: the same bits, in the registers of a GPU.
 
 One turn of Philox gives four words, which go to four rows 32 apart; every function here gives the four, or a

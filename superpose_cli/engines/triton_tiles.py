@@ -1,4 +1,4 @@
-# type: ignore
+# type: ignore  # Triton compiles this: its names and operators are not those that a checker knows
 """Wider models on a GPU: a program trains one instance, 128 rows and a tile of features at a time.
 
 `train_panel` is for models whose features fit one tile: x is drawn once and stays in registers with the sums

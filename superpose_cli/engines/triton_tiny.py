@@ -1,4 +1,4 @@
-# type: ignore
+# type: ignore  # Triton compiles this: its names and operators are not those that a checker knows
 """Tiny models on a GPU: a warp trains one instance, every weight a number in its registers.
 
 A lane draws four rows at a time and keeps its own sums of the gradient; lanes meet once a step. Weights and

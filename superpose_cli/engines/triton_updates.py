@@ -1,4 +1,4 @@
-# type: ignore
+# type: ignore  # Triton compiles this: its names and operators are not those that a checker knows
 """Updates of the weights as Triton functions: `toy_model/optim.py` on numbers in registers."""
 # ruff: noqa: RUF005 (Triton knows no starred tuples)
 
