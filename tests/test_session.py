@@ -39,9 +39,6 @@ main()
 """
 """`superpose` with checkpoints all the time and small shards, so that every kind of moment is met."""
 
-LOADING_SECONDS = 0.5
-"""A process takes about this from its first line to the first step, mostly to load compiled kernels."""
-
 GRID = (
     "model.n_hidden=2,3 data.feature_probability=geomspace(1,0.1,6) restarts=8 train.n_batch=256 "
     "evaluation.n_rows=2000 history.every=500 engine=numba train.steps="
@@ -69,6 +66,22 @@ def until_it_trains(process: subprocess.Popen[str]) -> str:
         if "; engine " in line:
             break
     return "".join(lines)
+
+
+def until_it_saves(process: subprocess.Popen[str], run: Path) -> None:
+    """Wait for a checkpoint written after now: how long it takes to get there is the machine's affair."""
+    started = time.time_ns()
+    while not any(written_since(path, started) for path in run.glob(".staging/*.checkpoint")):
+        assert process.poll() is None, "it ended before it saved anything"
+        time.sleep(0.005)
+
+
+def written_since(path: Path, nanoseconds: int) -> bool:
+    """A file that is there still, and newer."""
+    try:
+        return path.stat().st_mtime_ns > nanoseconds
+    except FileNotFoundError:  # its shard was stored meanwhile
+        return False
 
 
 def finished(line: str, exit_code: int = 0, **options: Any) -> str:
@@ -110,15 +123,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple[Pat
 
 @pytest.mark.parametrize(("kills", "steps"), [(3, 2000), pytest.param(20, 24_000, marks=pytest.mark.slow)])
 def test_sigkill_at_random_moments_changes_no_bit(tmp_path, whole, kills, steps):
-    """Three quarters of the kills come while it trains, the others at any moment since the start."""
+    """A quarter of the kills come right after a checkpoint, half somewhat later, the others at any moment."""
     expected, seconds = whole(steps)
     run, chance = tmp_path / "run", random.Random(steps)
     done, checkpoints, interrupted = [0.0], 0, 0
     for kill in range(kills):
         process = start(f"sweep --out {run} {GRID}{steps}")
         if kill % 4 != 2:
-            until_it_trains(process)
-            time.sleep(chance.uniform(0, LOADING_SECONDS + 1.2 * seconds / kills))
+            until_it_saves(process, run)
+            time.sleep(chance.uniform(0, 0.5 * seconds / kills) if kill % 4 else 0)
         else:
             time.sleep(chance.uniform(0, 3))
         process.kill()
@@ -131,7 +144,7 @@ def test_sigkill_at_random_moments_changes_no_bit(tmp_path, whole, kills, steps)
             done.append(stored + sum(one.trained for one in saved))
     assert interrupted == kills, "it never ended before it was killed"
     assert done == sorted(done), "what was saved is never lost"
-    assert checkpoints >= kills / 2, "kills came inside shards"
+    assert checkpoints >= kills / 4, "kills came inside shards"
     stderr = finished(f"sweep --out {run} {GRID}{steps}")
     assert "going on from a checkpoint" in stderr
     assert_whole(run, expected)
@@ -146,10 +159,9 @@ def resumed(stderr: str) -> str:
 
 @pytest.mark.slow
 def test_sigterm_stops_cleanly_and_can_be_continued(tmp_path, whole):
-    expected, seconds = whole(2000)
+    expected, _ = whole(2000)
     process = start(f"sweep --out {tmp_path / 'run'} {GRID}2000")
-    until_it_trains(process)
-    time.sleep(seconds / 3)
+    until_it_saves(process, tmp_path / "run")
     process.send_signal(signal.SIGTERM)
     stderr = process.communicate(timeout=60)[1]
     assert process.returncode == 130, stderr
@@ -162,7 +174,9 @@ def test_sigterm_stops_cleanly_and_can_be_continued(tmp_path, whole):
 @pytest.mark.slow
 def test_out_of_time_stops_cleanly_and_can_be_continued(tmp_path, whole):
     expected, seconds = whole(2000)
-    stderr = finished(f"sweep --out {tmp_path / 'run'} --max-seconds {seconds / 3} {GRID}2000", exit_code=130)
+    stderr = finished(
+        f"sweep --out {tmp_path / 'run'} --max-seconds {seconds / 10} {GRID}2000", exit_code=130
+    )
     assert read_manifest(tmp_path / "run").status == "interrupted"
     finished(resumed(stderr))
     assert_whole(tmp_path / "run", expected)
@@ -202,10 +216,10 @@ class Terminal:
 
 
 def test_ctrl_c_in_a_terminal(tmp_path, whole):
-    expected, seconds = whole(2000)
+    expected, _ = whole(2000)
     terminal = Terminal(f"sweep --out {tmp_path / 'run'} {GRID}2000")
     terminal.read_until("; engine ")
-    time.sleep(seconds / 3)
+    until_it_saves(terminal.process, tmp_path / "run")
     terminal.press_ctrl_c()
     assert terminal.wait() == 130
     assert "stopping after this piece of work" in terminal.text
@@ -218,10 +232,10 @@ def test_ctrl_c_in_a_terminal(tmp_path, whole):
 
 @pytest.mark.slow
 def test_a_second_ctrl_c_stops_at_once(tmp_path, whole):
-    expected, seconds = whole(2000)
+    expected, _ = whole(2000)
     terminal = Terminal(f"sweep --out {tmp_path / 'run'} {GRID}2000")
     terminal.read_until("; engine ")
-    time.sleep(seconds / 3)
+    until_it_saves(terminal.process, tmp_path / "run")
     os.kill(terminal.process.pid, signal.SIGSTOP)  # so that both arrive before any work goes on
     terminal.press_ctrl_c()
     os.kill(terminal.process.pid, signal.SIGTERM)
@@ -317,11 +331,10 @@ def without_privileges() -> None:
 @pytest.mark.slow
 def test_a_missing_permission_is_one_line_and_goes_on_when_given(tmp_path, whole):
     """The folder turns read-only while it is written."""
-    expected, seconds = whole(2000)
+    expected, _ = whole(2000)
     run = tmp_path / "run"
     process = start(f"sweep --out {run} {GRID}2000", preexec_fn=without_privileges)
-    until_it_trains(process)
-    time.sleep(seconds / 3)
+    until_it_saves(process, run)
     (run / ".staging").chmod(0o500)
     stderr = process.communicate(timeout=60)[1]
     (run / ".staging").chmod(0o700)
