@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -16,10 +17,9 @@ from superpose_cli.experiment.compose import load_experiment
 from superpose_cli.experiment.config_dir import config_dir, list_experiments
 from superpose_cli.experiment.fields import did_you_mean, shown
 from superpose_cli.pipeline import OUTPUTS, run_experiment
-from superpose_cli.plots.style import find_style
-from superpose_cli.report.figures import Figures, draw_figures, keep_figures
+from superpose_cli.report.drawing import Kept, Studio
 from superpose_cli.report.page import chapter, render, write_page
-from superpose_cli.results.run import Run, load_run
+from superpose_cli.results.run import load_run
 from superpose_cli.session import RunResult
 
 SHIPPED = "reproduce.yaml"
@@ -38,12 +38,16 @@ class Audience(Watch, Protocol):
         """The experiment `number` of `total` begins."""
         ...
 
-    def doing(self, what: str) -> None:
-        """What is done now beside training: "drawing", "measuring claims", "writing the page"."""
+    def left(self, part: "Part") -> None:
+        """The experiment at hand is trained, or cannot be; its figures come while the next ones train."""
         ...
 
-    def left(self, part: "Part") -> None:
-        """The experiment at hand has ended."""
+    def drawn(self, part: "Part") -> None:
+        """An experiment that was left has its figures."""
+        ...
+
+    def doing(self, what: str) -> None:
+        """What is done once all are trained: "drawing", "measuring claims", "writing the page"."""
         ...
 
 
@@ -113,46 +117,84 @@ def reproduce(
     """
     began, experiments = time.monotonic(), chosen(only)
     folder = outputs / QUICK if quick else outputs
-    parts: list[Part] = []
-    done: list[tuple[Run, Figures]] = []
-    for number, (name, short) in enumerate(experiments.items(), start=1):
-        left = None if max_seconds is None else max_seconds - (time.monotonic() - began)
-        if left is not None and left <= 0:
-            return Reproduced(status="interrupted", parts=tuple(parts))
-        audience.entered(number, len(experiments), name)
-        result = None
-        try:
-            asked = load_experiment([f"experiment={name}", *(short if quick else ()), *overrides])
-            result = run_experiment(asked, outputs=folder, max_seconds=left, watch=audience)
-            if result.status == "interrupted":
-                return Reproduced(status="interrupted", parts=(*parts, Part(name=name, result=result)))
+    stages: list[_Stage] = []
+    with Studio() as studio:
+        for number, (name, short) in enumerate(experiments.items(), start=1):
+            left = None if max_seconds is None else max_seconds - (time.monotonic() - began)
+            if left is not None and left <= 0:
+                break
+            audience.entered(number, len(experiments), name)
+            lines = [f"experiment={name}", *(short if quick else ()), *overrides]
+            stages.append(_train(name, lines, folder, left, audience, studio))
+            if stages[-1].part.status == "interrupted":
+                break
+            audience.left(stages[-1].part)
+        else:
             audience.doing("drawing")
-            run = load_run(result.path)
-            # Not the stored list: an older run of the experiment may have had another.
-            figures = draw_figures(run, find_style("light"), asked.variants[0].plots)
-            paths = keep_figures(figures.drawn, run.path)
-            part = Part(name=name, result=result, figures=tuple(paths), left_out=figures.left_out)
-            done.append((run, figures))
-        except SuperposeError as error:
-            part = Part(name=name, result=result, error=" ".join(str(error).split()))
-        parts.append(part)
-        audience.left(part)
+            wait([stage.ordered for stage in stages if stage.ordered])
+    parts = tuple(stage.settled(audience) for stage in stages)
+    if len(parts) < len(experiments) or parts[-1].status == "interrupted":
+        return Reproduced(status="interrupted", parts=parts)
+    done = [stage.kept for stage in stages if stage.kept]
     if not done:
         raise SuperposeError(f"no experiment came to its figures: {parts[0].error}")
     audience.doing("measuring claims")
     about = [one for one in claims() if experiments.keys() & set(one.experiments)]
-    verified = verify([run for run, _ in done], about)
+    verified = verify([kept.run for kept in done], about)
     audience.doing("writing the page")
     page = page or folder / PAGE
     write_page(page, _page(done, verified, quick))
-    return Reproduced(status="complete", parts=tuple(parts), verified=tuple(verified), page=page)
+    return Reproduced(status="complete", parts=parts, verified=tuple(verified), page=page)
 
 
-def _page(done: Sequence[tuple[Run, Figures]], verified: Sequence[Verified], quick: bool) -> str:
+@dataclass(kw_only=True)
+class _Stage:
+    """An experiment on its way: what is known of it, and its figures once they are ordered and drawn."""
+
+    part: Part
+    ordered: Future[Kept] | None = None
+    kept: Kept | None = None
+
+    def settled(self, audience: Audience) -> Part:
+        """The part with what came of its figures, where they were not called off."""
+        if self.ordered is not None and not self.ordered.cancelled():
+            try:
+                self.kept = self.ordered.result()
+            except SuperposeError as error:
+                self.part = replace(self.part, error=_one_line(error))
+            else:
+                left_out = self.kept.figures.left_out
+                self.part = replace(self.part, figures=self.kept.paths, left_out=left_out)
+            audience.drawn(self.part)
+        return self.part
+
+
+def _train(
+    name: str, lines: Sequence[str], outputs: Path, max_seconds: float | None, watch: Watch, studio: Studio
+) -> _Stage:
+    """Train one experiment, or find it done, and order its figures."""
+    stage = _Stage(part=Part(name=name, result=None))
+    try:
+        asked = load_experiment(lines)
+        result = run_experiment(asked, outputs=outputs, max_seconds=max_seconds, watch=watch)
+        stage.part = Part(name=name, result=result)
+        if result.status != "interrupted":
+            # Not the stored list: an older run of the experiment may have had another.
+            stage.ordered = studio.order(load_run(result.path), asked.variants[0].plots)
+    except SuperposeError as error:
+        stage.part = replace(stage.part, error=_one_line(error))
+    return stage
+
+
+def _one_line(error: SuperposeError) -> str:
+    return " ".join(str(error).split())
+
+
+def _page(done: Sequence[Kept], verified: Sequence[Verified], quick: bool) -> str:
     descriptions = dict(list_experiments())
     chapters = [
-        chapter(run, figures, verified, number=number, description=descriptions.get(run.name, ""))
-        for number, (run, figures) in enumerate(done, start=1)
+        chapter(one.run, one.figures, verified, number=number, description=descriptions.get(one.run.name, ""))
+        for number, one in enumerate(done, start=1)
     ]
     title = "Toy Models of Superposition, reproduced"
     return render(chapters, verified, f"{title} in short" if quick else title)

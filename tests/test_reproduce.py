@@ -1,7 +1,10 @@
 """The whole paper in small: two experiments of seconds go the same way as all."""
 
 import os
+import shutil
 import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +14,11 @@ from superpose_cli import reproduce as module
 from superpose_cli.claims.base import Measured, claim
 from superpose_cli.errors import ConfigError, SuperposeError
 from superpose_cli.experiment.compose import load_experiment
-from superpose_cli.experiment.config_dir import list_experiments
+from superpose_cli.experiment.config_dir import config_dir, list_experiments
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.pipeline import load_run
+from superpose_cli.plots.registry import find_plot
+from superpose_cli.report import figures
 from superpose_cli.reproduce import Part, Reproduced, chosen, reproduce, shipped
 
 TINY = ("engine=torch", "train.steps=8", "train.n_batch=32", "restarts=1", "history.every=4", "plots=[wtw]",
@@ -46,6 +51,9 @@ class Listener:
     def left(self, part: Part) -> None:
         self._hear(f"{part.name} {part.status}")
 
+    def drawn(self, part: Part) -> None:
+        self._hear(f"{part.name} drawn" + f": {part.error}" * bool(part.error))
+
     def started(self, n_instances: int, n_stored: int, engine: str, reason: str) -> None:
         self._hear("started")
 
@@ -72,8 +80,9 @@ def test_all_is_trained_drawn_measured_and_told(tmp_path: Path) -> None:
     listener = Listener()
     done = quick(tmp_path, listener)
     assert listener.heard == [
-        *("1/2 intro", "started", "drawing", "intro complete"),
-        *("2/2 energy_levels", "started", "drawing", "energy_levels complete"),
+        *("1/2 intro", "started", "intro complete"),
+        *("2/2 energy_levels", "started", "energy_levels complete"),
+        *("drawing", "intro drawn", "energy_levels drawn"),
         *("measuring claims", "writing the page"),
     ]
     assert done.page == tmp_path / "quick" / "reproduce.html"
@@ -132,7 +141,63 @@ def test_a_stop_while_drawing_loses_no_training(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         quick(tmp_path, Listener("drawing", stop))
-    assert [part.status for part in quick(tmp_path).parts] == ["already done", "complete"]
+    assert [part.status for part in quick(tmp_path).parts] == ["already done", "already done"]
+
+
+def test_figures_are_drawn_while_the_next_experiment_trains(tmp_path: Path) -> None:
+    """The second waits, in the midst of its training, for the first one's figure."""
+
+    def wait() -> None:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("quick/intro/*/figures/wtw.md")):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def next_progress() -> None:
+        listener.at, listener.do = "progressed", wait
+
+    listener = Listener("2/2 energy_levels", next_progress)
+    assert quick(tmp_path, listener).status == "complete"
+    assert "progressed" in listener.heard
+
+
+def test_a_stop_calls_off_the_figures_that_are_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first figure of two is being drawn when training is stopped: it is finished, the other never begun."""
+    begun, stopped = threading.Event(), threading.Event()
+
+    def slow_plot(name: str):
+        def plot(run, style):
+            begun.set()
+            assert stopped.wait(60)
+            return find_plot(name)(run, style)
+
+        return plot
+
+    def stop() -> None:
+        assert begun.wait(60)
+        threading.Timer(0.2, stopped.set).start()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(figures, "find_plot", slow_plot)
+    with pytest.raises(KeyboardInterrupt):
+        quick(tmp_path, Listener("2/2 energy_levels", stop), overrides=["plots=[wtw,norms]"])
+    assert [path.name for path in tmp_path.glob("quick/intro/*/figures/*.png")] == ["wtw.png"]
+
+
+def test_figures_that_cannot_be_kept_are_told_and_the_others_go_on(tmp_path: Path) -> None:
+    quick(tmp_path, only=["intro"])
+    (old,) = tmp_path.glob("quick/intro/*/figures")
+    shutil.rmtree(old)
+    old.symlink_to(tmp_path)
+    listener = Listener()
+    done = quick(tmp_path, listener)
+    assert [part.status for part in done.parts] == ["failed", "complete"]
+    assert "leads out of the run's folder" in done.parts[0].error
+    assert f"intro drawn: {done.parts[0].error}" in listener.heard
+    assert done.page is not None
+    assert done.page.read_text(encoding="utf-8").count("<img ") == 1
 
 
 def test_an_experiment_that_cannot_be_trained_does_not_keep_the_others_from_it(
@@ -166,6 +231,12 @@ def test_unknown_names_are_refused() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'intro'"):
         chosen(["intros"])
     assert list(chosen([])) == list(PAIR)
+
+
+def test_no_experiment_is_listed_twice() -> None:
+    lines = (config_dir() / module.SHIPPED).read_text(encoding="utf-8").splitlines()
+    names = [line.partition(":")[0] for line in lines if not line.startswith("#")]
+    assert names == list(dict.fromkeys(names))
 
 
 def test_every_experiment_but_the_published_sizes_is_in_the_list() -> None:

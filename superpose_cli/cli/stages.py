@@ -43,14 +43,19 @@ class StageLines(Lines):
         if part.error:
             self.said(f"failed: {part.error}")
         else:
-            for reason in part.left_out:
-                self.said(f"left out: {reason}")
-            figures = counted(len(part.figures), "figure")
-            self.said(f"{part.status} after {clock(time.monotonic() - self.entered_at)}, {figures}")
+            self.said(f"{part.status} after {clock(time.monotonic() - self.entered_at)}")
+        self.label = ""
+
+    def drawn(self, part: "Part") -> None:
+        self.label = part.name
+        if part.error:
+            self.said(f"failed: {part.error}")
+        for reason in part.left_out:
+            self.said(f"left out: {reason}")
         self.label = ""
 
     def finished(self, status: str) -> None:
-        """The experiment goes on: its figures are still to come."""
+        """`left` tells of it."""
 
     def ended(self, status: str) -> None:
         """All has ended, or was stopped."""

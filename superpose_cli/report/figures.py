@@ -1,7 +1,7 @@
 """The figures of a run, drawn in memory from what is stored: for a page, or to be kept in its folder."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,11 +40,18 @@ class Figures:
     left_out: tuple[str, ...]
 
 
-def draw_figures(run: Run, style: Style, names: Sequence[str] = ()) -> Figures:
-    """These plots, or those of the run's own list, or else all that it has what they need for."""
+def draw_figures(
+    run: Run, style: Style, names: Sequence[str] = (), *, go_on: Callable[[], bool] = lambda: True
+) -> Figures:
+    """These plots, or those of the run's own list, or else all that it has what they need for.
+
+    `go_on` is asked before each: the figures so far are returned once it says no.
+    """
     drawn, left_out = [], []
     listed = names or run.manifest.plots
     for name in listed or [plot.name for plot in PLOTS.values() if not plot.asked_only]:
+        if not go_on():
+            break
         try:
             plotted = find_plot(name)(run, style)
         except (Lacks, ConfigError) as lack:

@@ -95,7 +95,7 @@ def test_ctrl_c_between_trainings_too(monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "draw_figures", stop)
+    monkeypatch.setattr(module, "verify", stop)
     stopped = superpose("reproduce", "--quick", exit_code=130)
     assert "to continue: superpose reproduce --quick\n" in stopped.stderr
     monkeypatch.undo()
