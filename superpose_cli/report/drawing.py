@@ -1,5 +1,6 @@
 """Figures drawn in the background, while the next experiment trains."""
 
+import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,11 +30,17 @@ class Studio:
     figure at hand alone; what is ordered and not begun is not drawn then.
     """
 
+    SWITCH_SECONDS = 0.0005
+    """How long drawing keeps the lock from training: kernels ask for it thousands of times a minute, and
+    Python's default is ten times as long."""
+
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="drawing")
         self._closed = threading.Event()
 
     def __enter__(self) -> Self:
+        self._interval = sys.getswitchinterval()
+        sys.setswitchinterval(self.SWITCH_SECONDS)
         return self
 
     def __exit__(
@@ -41,6 +48,7 @@ class Studio:
     ) -> None:
         self._closed.set()
         self._thread.shutdown(cancel_futures=True)
+        sys.setswitchinterval(self._interval)
 
     def order(self, run: Run, names: Sequence[str]) -> Future[Kept]:
         """Draw these plots of a run, or those of its own list. Fails with what `draw_figures` raises."""
