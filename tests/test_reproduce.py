@@ -164,7 +164,7 @@ def test_figures_are_drawn_while_the_next_experiment_trains(tmp_path: Path) -> N
 def test_a_stop_calls_off_the_figures_that_are_not_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first of two figures is being drawn when training is stopped: it is finished, the other not begun."""
+    """The first of two figures is being drawn when training stops: it is finished, the other not begun."""
     begun, stopped = threading.Event(), threading.Event()
 
     def slow_plot(name: str):
