@@ -2,15 +2,14 @@
 
     python docs/figures.py RUNS     (RUNS: a folder of runs, such as outputs/; what it lacks is left out)
 
-Of each shipped experiment the newest complete run is taken, and of its plots the first and those that no
-experiment before it has shown.
+Of each shipped experiment the newest complete run is taken, with all plots of its list.
 """
 
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from superpose_cli.errors import RunError
 from superpose_cli.experiment.compose import load_experiment
@@ -21,11 +20,13 @@ from superpose_cli.results.index import run_folders
 from superpose_cli.results.run import Run, load_run
 
 DOCS = Path(__file__).parent
-COLUMNS, WIDTH, GAP = 4, 400, 14
+COLUMNS, WIDTH, GAP = 5, 340, 14
 """Of the sheet, in pixels."""
-LARGEST = 0.4
+CAPTION = 18
+"""Pixels of the line above each picture."""
+LARGEST = 0.34
 """Scale of a picture: narrow ones are not blown up to a column's width."""
-COLOURS = 128
+COLOURS = 64
 FIRST = ("intro", "basic_small", "phase_2_in_1", "geometry", "dimensionality")
 """Experiments that the paper begins with; the others follow by name."""
 
@@ -65,17 +66,25 @@ def thumbnails(runs: dict[str, Run], folder: Path) -> list[tuple[str, str, str, 
         if name not in runs:
             print(f"no complete run of {name}", file=sys.stderr)  # noqa: T201
             continue
-        listed = shipped_plots(runs[name])
-        for plot in [plot for i, plot in enumerate(listed) if i == 0 or plot not in seen]:
+        for plot in shipped_plots(runs[name]):
             seen.add(plot)
             (path,) = draw(runs[name], [plot], find_style("light"), folder=folder / name)
             title = path.with_suffix(".md").read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
             picture = Image.open(path).convert("RGB")
             scale = min(WIDTH / picture.width, LARGEST)
             size = (round(picture.width * scale), round(picture.height * scale))
-            found.append((name, plot, title, picture.resize(size, Image.Resampling.LANCZOS)))
+            small = picture.resize(size, Image.Resampling.LANCZOS)
+            found.append((name, plot, title, captioned(small, f"{len(found) + 1}  {name} / {plot}")))
     print("not shown:", ", ".join(sorted(set(PLOTS) - seen)) or "none", file=sys.stderr)  # noqa: T201
     return found
+
+
+def captioned(picture: Image.Image, text: str) -> Image.Image:
+    """The picture under a line of text."""
+    whole = Image.new("RGB", (WIDTH, picture.height + CAPTION), "white")
+    whole.paste(picture, (0, CAPTION))
+    ImageDraw.Draw(whole).text((2, 0), text, fill="black", font=ImageFont.load_default(CAPTION - 4))
+    return whole
 
 
 def sheet(pictures: list[Image.Image]) -> Image.Image:
