@@ -26,7 +26,7 @@ from superpose_cli.launchers.base import Chosen, Done, Job
 from superpose_cli.launchers.together import Together
 from superpose_cli.planning import check_memory
 from superpose_cli.results import layout
-from superpose_cli.results.checkpoint import Checkpoint
+from superpose_cli.results.checkpoint import Checkpoint, begun_keys
 from superpose_cli.results.checkpoint_files import checkpoint_file
 from superpose_cli.results.lock import Held, RunLock, shard_lock
 from superpose_cli.results.manifest import dump_manifest, now, read_manifest
@@ -106,6 +106,7 @@ class Worker:
             self.engine,
             measure=lambda recall, batch: train(recall, [batch], history=NO_HISTORY)[0],
             train=partial(self._train, shard, following, train, progress.watch.said),
+            begun=begun_keys(self.run, shard, self.run_id, self.engine.numerics) if self.checkpoints else (),
         )
         progress.resume(reused)
         return tables, reused

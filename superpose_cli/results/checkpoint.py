@@ -8,7 +8,6 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -20,10 +19,9 @@ from superpose_cli.engines.base import Evaluation, State, initial_state
 from superpose_cli.engines.packs import Pack
 from superpose_cli.engines.training import history_steps
 from superpose_cli.experiment.config import DataKind, HistoryConfig
-from superpose_cli.experiment.instances import Family, InstanceBatch
+from superpose_cli.experiment.instances import U64, Family, InstanceBatch
 from superpose_cli.results import layout
 from superpose_cli.results.checkpoint_files import (
-    DIGEST_BYTES,
     UnusableCheckpoint,
     check_content,
     checkpoint_file,
@@ -49,7 +47,7 @@ class Checkpoint:
     dtype: str
     history: HistoryConfig
     batches: Sequence[InstanceBatch]
-    """What the shard trains."""
+    """What the shard trains: first what it is a checkpoint of, if it is there."""
 
     @property
     def file(self) -> Path:
@@ -60,7 +58,7 @@ class Checkpoint:
         """Replace the file by one with these packs, atomically; SuperposeError if the disk refuses."""
         begun = [pack for pack in packs if pack.state is not None]
         told = {"n_instances": sum(map(len, self.batches)), "trained": self.trained(begun)}
-        header = self._label | told | {"packs": [_entry(pack) for pack in begun]}
+        header = self._label | told | {"keys": self._keys, "packs": [_entry(pack) for pack in begun]}
         arrays = (array for pack in begun for array in _arrays(pack).values())
         write_checkpoint(
             self.run,
@@ -79,9 +77,9 @@ class Checkpoint:
         try:
             with open_checkpoint(self.file) as file:
                 header = read_header(file)
-                for name, value in self._label.items():
-                    if header.get(name) != value:
-                        raise UnusableCheckpoint(f"it has another {name}")
+                _check_label(header, self._label)
+                if (keys := header.get("keys")) != self._keys[: len(keys) if isinstance(keys, list) else 0]:
+                    raise UnusableCheckpoint("it has other keys")
                 entries = self._entries(header)
                 models = self._models(entries)
                 shapes = [_shapes(*pair) for pair in zip(entries, models, strict=True)]
@@ -112,22 +110,18 @@ class Checkpoint:
 
     @property
     def _label(self) -> dict[str, Any]:
-        """What must be the same there and here; other instances show in the keys."""
-        keys = blake2b(digest_size=DIGEST_BYTES)
-        for batch in self.batches:
-            keys.update(len(batch).to_bytes(8, "little") + batch.key.astype("<u8").tobytes())
-        return {
-            "run_id": self.run_id,
-            "shard": self.shard,
-            "numerics": self.numerics,
-            "keys": keys.hexdigest(),
-        }
+        return _label(self.shard, self.run_id, self.numerics)
+
+    @property
+    def _keys(self) -> list[str]:
+        """Which instances the packs of each batch are of."""
+        return [batch.key.astype("<u8").tobytes().hex() for batch in self.batches]
 
     def _entries(self, header: Mapping[str, Any]) -> list[dict[str, int]]:
         """The packs of the header, if there can be such packs, in order and apart."""
         entries = _plain_entries(header)
         for entry in entries:
-            if entry["batch"] >= len(self.batches) or entry["stop"] > len(self.batches[entry["batch"]]):
+            if entry["batch"] >= len(header["keys"]) or entry["stop"] > len(self.batches[entry["batch"]]):
                 raise UnusableCheckpoint("it has instances that this shard lacks")
             steps = self.batches[entry["batch"]].family.steps
             recorded = np.array(history_steps(self.history, steps))
@@ -149,6 +143,31 @@ class Checkpoint:
                 one = self.batches[entry["batch"]].take(slice(1))
                 made[kind] = _model(one, self.dtype, self.history.weights, bool(entry["done"]))
         return [made[entry["batch"], entry["done"]] for entry in entries]
+
+
+def begun_keys(run: Path, shard: int, run_id: str, numerics: str) -> list[U64]:
+    """The keys of the instances that a checkpoint is of, a list for each batch; none without a usable one.
+
+    What is under way goes on: other runs may hold these instances by now, or no longer hold others.
+    """
+    try:
+        with open_checkpoint(checkpoint_file(run, shard)) as file:
+            header = read_header(file)
+        _check_label(header, _label(shard, run_id, numerics))
+        return [np.frombuffer(bytes.fromhex(keys), "<u8").astype(np.uint64) for keys in header["keys"]]
+    except (OSError, UnusableCheckpoint, LookupError, TypeError, ValueError):
+        return []
+
+
+def _label(shard: int, run_id: str, numerics: str) -> dict[str, Any]:
+    """What must be the same there and here."""
+    return {"run_id": run_id, "shard": shard, "numerics": numerics}
+
+
+def _check_label(header: Mapping[str, Any], label: Mapping[str, Any]) -> None:
+    for name, value in label.items():
+        if header.get(name) != value:
+            raise UnusableCheckpoint(f"it has another {name}")
 
 
 def _entry(pack: Pack) -> dict[str, int]:

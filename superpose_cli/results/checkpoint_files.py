@@ -16,10 +16,10 @@ from typing import Any, BinaryIO
 
 from superpose_cli.results import layout
 
-FIRST_LINE = b"superpose checkpoint 1\n"
+FIRST_LINE = b"superpose checkpoint 2\n"
 DIGEST_BYTES = 16
 MOST_HEADER = 1 << 24
-"""Bytes of a header: more than the packs of the largest shard take."""
+"""Bytes of a header: more than the keys and packs of the largest shard take."""
 
 _NAME = re.compile(r"shard-(\d{6,})\.checkpoint")
 

@@ -5,7 +5,7 @@ every stored number is the one that training anew would give. What a key leaves 
 way in which a configuration says the same thing) is written from the new grid.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from superpose_cli.engines.training import Trained, history_steps
 from superpose_cli.errors import RunError
 from superpose_cli.experiment.config import HistoryConfig
 from superpose_cli.experiment.grid import Grid
-from superpose_cli.experiment.instances import Family, InstanceBatch
+from superpose_cli.experiment.instances import U64, Family, InstanceBatch
 from superpose_cli.results.columns import FEATURES, HISTORY, IDENTITY, MEASURED, TABLES
 from superpose_cli.results.index import I64, Index, Measured, StoredShard, hex_keys, index_runs
 from superpose_cli.results.manifest import ReuseMode
@@ -37,6 +37,7 @@ HELD_SHARDS = 4
 RECORDED_WEIGHTS = ("frobenius_norm_sq", "W", "W_dec", "b")
 """Columns of the history that a run without recorded weights leaves empty."""
 NO_HISTORY = HistoryConfig(every=0)
+NO_KEYS: U64 = np.empty(0, np.uint64)
 
 
 class Reuse:
@@ -104,9 +105,12 @@ class Reuse:
         paths = {str(self._index.shards[number].run.path) for number in np.flatnonzero(used)}
         return Counts(stored, again, tuple(sorted(paths)), self._any_engine)
 
-    def split(self, batch: InstanceBatch) -> "Split":
-        """Take out of a batch what is stored. A stored shard that turns out damaged is left, with a line."""
-        origin = self._origin(batch)
+    def split(self, batch: InstanceBatch, kept: U64 = NO_KEYS) -> "Split":
+        """Take out of a batch what is stored, but for the keys that are to be kept.
+
+        A stored shard that turns out damaged is left, with a line.
+        """
+        origin = np.where(np.isin(batch.key, kept), -1, self._origin(batch))
         left = np.ones(len(batch), bool)
         copied: list[TableSet] = []
         recalled: list[tuple[I64, State, pa.Table]] = []
@@ -135,16 +139,23 @@ class Reuse:
         *,
         train: Callable[[list[InstanceBatch]], list[Trained]],
         measure: Callable[["Recall", InstanceBatch], Trained],
+        begun: Sequence[U64] = (),
     ) -> tuple[TableSet, int]:
         """The three tables of a shard, and how many of its instances are reused.
 
         What is stored is copied, or measured anew by `measure` (one batch through an engine that needs no
-        training, without a history); `train` does the rest.
+        training, without a history); `train` does the rest, first the batches with the keys of `begun`, which
+        are on their way already.
         """
-        parts, rest = [], []
+        parts, rest, under_way = [], [], np.concatenate([NO_KEYS, *begun])
+        first: dict[int, InstanceBatch] = {}
         run = {"engine": engine.name, "numerics": engine.numerics}
         for batch in batches:
-            copied, recalled, left = self.split(batch)
+            for number, keys in enumerate(begun):
+                if np.isin(keys, batch.key).any():
+                    first[number] = batch.take(np.flatnonzero(np.isin(batch.key, keys)))
+            copied, recalled, left = self.split(batch, under_way)
+            left = left.take(np.flatnonzero(~np.isin(left.key, under_way)))
             parts += copied
             if recalled is not None:
                 again = measure(Recall(engine, recalled), recalled.batch)
@@ -152,6 +163,7 @@ class Reuse:
             if len(left):
                 rest.append(left)
         reused = sum(len(part["instances"]) for part in parts)
+        rest = [*(first[number] for number in sorted(first)), *rest]
         if rest:
             parts.append(shard_tables(self._grid, train(rest), **run))
         return {name: pa.concat_tables([part[name] for part in parts]) for name in TABLES}, reused

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superpose_cli.engines import choose_engine
+from superpose_cli.engines import choose_engine, training
 from superpose_cli.engines.watch import SILENT
 from superpose_cli.experiment import sharding
 from superpose_cli.experiment.axes import Experiment
@@ -23,6 +23,7 @@ from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.rules import with_values
 from superpose_cli.pipeline import RunResult, load_run, run_experiment
 from superpose_cli.results import layout
+from superpose_cli.results.checkpoint_files import saved_checkpoints
 from superpose_cli.results.reuse import Reuse
 from tests.experiment.test_keys import INPUTS, NEEDS, OTHER, TRAINING
 from tests.helpers import config_of, experiment_of, mostly_slow
@@ -228,6 +229,45 @@ def test_an_unfinished_run_is_a_source_and_a_sink(tmp_path):
     rest, said = run(tmp_path / "a", *wanted)
     assert (rest.status, rest.n_reused, rest.n_trained) == ("complete", 4, 4)
     assert any("4 of 12 reused" in line and "4 to run" in line for line in said)
+    assert digests(rest) == digests(run(tmp_path / "b", *wanted)[0])
+
+
+class StopTraining(Said):
+    """Stops like a killed process, once so many instances' worth of steps are done."""
+
+    def __init__(self, instances: float) -> None:
+        super().__init__()
+        self.instances = instances
+
+    def progressed(self, instances, loss, instance_steps):
+        if instances >= self.instances:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("event", ["appears", "goes", "both"])
+def test_a_checkpoint_outlives_what_neighbouring_runs_come_to_hold(event, tmp_path, monkeypatch):
+    """What is under way goes on, whatever else is stored by then; the rest is reused or trained."""
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(training, "CHECKPOINT_SHARE", 1.0)
+    monkeypatch.setattr(training, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(sharding, "MAX_INSTANCES", 12)
+    long = ("train.steps=400", "history.every=100")
+    wanted = (*long, DENSITIES, "restarts=4")
+    few = run(tmp_path / "a", *long, "data.feature_probability=0.5", "restarts=2")[0]
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(experiment(*TINY, *wanted), outputs=tmp_path / "a", watch=StopTraining(5))
+    saved = [
+        one for path in (tmp_path / "a").rglob("manifest.json") for one in saved_checkpoints(path.parent)
+    ]
+    assert [(one.n_instances, one.trained > 2) for one in saved] == [(10, True)]
+    if event != "goes":
+        run(tmp_path / "a", *long, "data.feature_probability=0.1,0.7", "restarts=3")
+    if event != "appears":
+        shutil.rmtree(few.path)
+    rest, said = run(tmp_path / "a", *wanted)
+    assert any("going on from a checkpoint" in line for line in said), said
+    assert rest.status == "complete"
+    assert rest.n_reused == (2 if event == "appears" else 0)
     assert digests(rest) == digests(run(tmp_path / "b", *wanted)[0])
 
 
