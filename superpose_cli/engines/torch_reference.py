@@ -15,14 +15,14 @@ from superpose_cli.engines import compiled_sampling
 from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, concatenate, initial_state, take
 from superpose_cli.engines.memory import free_memory
 from superpose_cli.engines.tables import finite_tables, unit_norm_rows
+from superpose_cli.engines.torch_steps import RowsAt, Steps
 from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.config import DataKind, Objective
 from superpose_cli.experiment.instances import Family, InstanceBatch
 from superpose_cli.toy_model.model import PARAMETERS, forward, target_of
 from superpose_cli.toy_model.objective import gradient
-from superpose_cli.toy_model.optim import Coefficients, Hyper, rate_factor, update
 from superpose_cli.toy_model.philox import Stream
-from superpose_cli.toy_model.sampling import draw, table_row_indices
+from superpose_cli.toy_model.sampling import draw, draw_at, table_row_indices_at
 
 EVALUATION_CHUNK = 4096
 """Rows that are evaluated at once; fixed, since the order of a sum is part of its bits."""
@@ -96,31 +96,14 @@ class TorchEngine:
         """Train up to `stop_step` updates. An instance that overflows goes on as NaN and harms no other."""
         if len(batch) == 1:
             return take(self.advance(batch.take(TWICE), take(state, TWICE), stop_step), slice(1))
-        family, model = batch.family, batch.family.model
         parameters = self._parameters(state)
-        moment1 = {k: self._tensor(v, copy=True) for k, v in state.moment1.items()}
-        moment2 = {k: self._tensor(v, copy=True) for k, v in state.moment2.items()}
-        importance = self._tensor(batch.importance)
-        l1_weight = self._tensor(batch.hidden_l1) if batch.hidden_l1.any() else None
-        hyper = Hyper(
-            optimizer=family.optimizer,
-            learning_rate=batch.learning_rate,
-            weight_decay=batch.weight_decay,
-            momentum=batch.momentum,
-            beta1=batch.beta1,
-            beta2=batch.beta2,
-            eps=batch.eps,
+        moment1, moment2 = (
+            {name: self._tensor(value, copy=True) for name, value in moments.items()}
+            for moments in (state.moment1, state.moment2)
         )
         failed = torch.from_numpy(state.failed_step.copy()).to(self._device)
-        rows = self._training_rows(batch, state.step, stop_step)
-        for step, x in zip(range(state.step, stop_step), rows, strict=True):
-            slopes = gradient(x, parameters, importance, model, family.loss_reduction, l1_weight)
-            factor = rate_factor(family.schedule, family.warmup_steps, family.steps, step)
-            coefficients = self._tensor(np.stack(hyper.at(step, factor)))
-            update(family.optimizer, parameters, slopes, moment1, moment2, Coefficients(*coefficients))
-            each = [value.isfinite().flatten(1).all(1) for value in parameters.values()]
-            finite = torch.stack(each).all(0)
-            failed = torch.where((failed < 0) & ~finite, step, failed)
+        rows_at = self._training_rows(batch)
+        Steps(batch, parameters, (moment1, moment2), failed, rows_at, (state.step, stop_step)).run()
         absent: dict[str, Any] = dict.fromkeys(PARAMETERS)
         return State(
             **(absent | {name: _host(value) for name, value in parameters.items()}),
@@ -194,12 +177,11 @@ class TorchEngine:
                 alive |= torch.stack([(slope != 0).flatten(1).any(1) for slope in slopes.values()]).any(0)
         return sums.evaluation(dead=~alive)
 
-    def _training_rows(self, batch: InstanceBatch, start: int, stop: int) -> Iterator[torch.Tensor]:
-        """The rows of updates start .. stop - 1, each (I, B, n)."""
+    def _training_rows(self, batch: InstanceBatch) -> RowsAt:
+        """What gives the rows (I, B, n) of an update. On a CPU they are overwritten by those of the next."""
         family, law = batch.family, batch.family.law
         if family.data is DataKind.finite:
-            yield from self._table_rows(batch, start, stop)
-            return
+            return self._table_rows(batch)
         given = {
             "key": batch.generator_key,
             "stream": Stream.data,
@@ -208,27 +190,26 @@ class TorchEngine:
             "high": batch.high,
             "correlation": batch.correlation,
         }
-        if self._device.type == "cpu":
-            buffer = np.empty((len(batch), family.n_batch, family.n_features), np.float32)
-            for step in range(start, stop):
-                compiled_sampling.fill_rows(buffer, law, step=step, start=0, **given)
-                yield torch.from_numpy(buffer).to(self._dtype)
-            return
-        for step in range(start, stop):
-            rows = (0, family.n_batch)
-            yield draw(torch, law, step=step, rows=rows, device=self._device, **given).to(self._dtype)
+        if self._device.type != "cpu":
+            drawn = draw_at(torch, law, rows=(0, family.n_batch), device=self._device, **given)
+            return lambda step: drawn(step).to(self._dtype)
+        buffer = np.empty((len(batch), family.n_batch, family.n_features), np.float32)
 
-    def _table_rows(self, batch: InstanceBatch, start: int, stop: int) -> Iterator[torch.Tensor]:
+        def fill(step: int) -> torch.Tensor:
+            compiled_sampling.fill_rows(buffer, law, step=step, start=0, **given)
+            return torch.from_numpy(buffer).to(self._dtype)
+
+        return fill
+
+    def _table_rows(self, batch: InstanceBatch) -> RowsAt:
         """The whole table at every update, or a mini-batch of its rows drawn with replacement."""
         table, family = self._table(batch), batch.family
-        for step in range(start, stop):
-            if not family.n_batch:
-                yield table
-                continue
-            index = table_row_indices(
-                torch, batch.generator_key, step, family.n_batch, family.n_rows, device=self._device
-            )
-            yield table.gather(1, index[:, :, None].expand(-1, -1, family.n_features))
+        if not family.n_batch:
+            return lambda step: table
+        index_at = table_row_indices_at(
+            torch, batch.generator_key, family.n_batch, family.n_rows, self._device
+        )
+        return lambda step: table.gather(1, index_at(step)[:, :, None].expand(-1, -1, family.n_features))
 
     def _table(self, batch: InstanceBatch) -> torch.Tensor:
         """(I, n_rows, n); restarts and cells with one table key and one p share the drawing of it."""

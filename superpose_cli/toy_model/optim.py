@@ -11,12 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from superpose_cli.toy_model.model import Array
-
-F64 = npt.NDArray[np.float64]
 
 
 def rate_factor(schedule: str, warmup_steps: int, steps: int, step: int) -> float:
@@ -55,19 +50,23 @@ class Coefficients(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Hyper:
-    """Hyper-parameters of I instances, each of shape (I,); those that the optimizer lacks are ignored."""
+    """Hyper-parameters of I instances, each float64 (I,); those that the optimizer lacks are ignored."""
 
     optimizer: str
-    learning_rate: F64
+    learning_rate: Array
     """The peak rate; the schedule multiplies it."""
-    weight_decay: F64
-    momentum: F64
-    beta1: F64
-    beta2: F64
-    eps: F64
+    weight_decay: Array
+    momentum: Array
+    beta1: Array
+    beta2: Array
+    eps: Array
 
     def at(self, step: int, factor: float) -> Coefficients:
         """What update `step` = 0, 1, ... needs, in float64: 1 - beta2^t loses half its digits in float32."""
+        return self.given(factor, self.beta1 ** (step + 1), self.beta2 ** (step + 1))
+
+    def given(self, factor: Array | float, power1: Array, power2: Array) -> Coefficients:
+        """`at`, given beta1^t and beta2^t with t = step + 1."""
         rate = self.learning_rate * factor
         return Coefficients(
             rate=rate,
@@ -77,8 +76,8 @@ class Hyper:
             rest1=1 - self.beta1,
             beta2=self.beta2,
             rest2=1 - self.beta2,
-            step_size=rate / (1 - self.beta1 ** (step + 1)),
-            correction=np.sqrt(1 - self.beta2 ** (step + 1)),
+            step_size=rate / (1 - power1),
+            correction=(1 - power2) ** 0.5,
             eps=self.eps,
         )
 

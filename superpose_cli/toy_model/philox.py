@@ -3,6 +3,7 @@ easy as 1, 2, 3"). A word is a pure function of (key, stream, step, row, column)
 for the same draw, in any order, and a larger draw contains every smaller one.
 """
 
+from collections.abc import Callable
 from enum import IntEnum
 from types import ModuleType
 from typing import Any
@@ -69,6 +70,21 @@ def words(
     Counter: c0 stream, c1 step, c2 q, c3 column; word w of counter q belongs to row
     128 (q div 32) + 32 w + (q mod 32). Four words go to four rows, so none is wasted when columns are few.
     """
+    return words_at(xp, key, stream, rows, columns, device)(int(step))
+
+
+def words_at(
+    xp: ModuleType,
+    key: npt.NDArray[np.uint64],
+    stream: int,
+    rows: tuple[int, int],
+    columns: int,
+    device: Any = None,
+) -> Callable[[Any], Any]:
+    """`words` as a function of the step, a number or an int64 tensor (1,) of it on the device.
+
+    All that does not depend on the step is on the device already.
+    """
     start, stop = rows
     assert start % BLOCK_ROWS == 0, "a draw starts at a multiple of 128 rows"
     first, last = start // BLOCK_ROWS, -(-stop // BLOCK_ROWS)
@@ -76,15 +92,18 @@ def words(
     # The first rows of a block are the first words of its counters: a few of them need no others.
     few = stop - start <= COUNTERS
     counter = np.arange(COUNTERS * first, COUNTERS * first + stop - start if few else COUNTERS * last)
-    output = philox4x32(
-        int(stream),
-        int(step),
+    counters = (
         xp.asarray(counter, device=device)[None, :, None],
         xp.asarray(np.arange(columns, dtype=np.int64), device=device)[None, None, :],
         xp.asarray(low, device=device)[:, None, None],
         xp.asarray(high, device=device)[:, None, None],
     )
-    if few:
-        return output[0]
-    blocks = [word.reshape(len(key), last - first, COUNTERS, columns) for word in output]
-    return xp.stack(blocks, 2).reshape(len(key), -1, columns)[:, : stop - start]
+
+    def draw(step: Any) -> Any:
+        output = philox4x32(int(stream), step, *counters)
+        if few:
+            return output[0]
+        blocks = [word.reshape(len(key), last - first, COUNTERS, columns) for word in output]
+        return xp.stack(blocks, 2).reshape(len(key), -1, columns)[:, : stop - start]
+
+    return draw

@@ -5,6 +5,7 @@ Every engine draws the same bits: on/off is decided on integers, a value is one 
 depends on a math library. Written once for NumPy arrays and torch tensors of any device (`xp`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from superpose_cli.toy_model.fixed_log import FRACTION_BITS, log2_fixed
 from superpose_cli.toy_model.normal import LN2
-from superpose_cli.toy_model.philox import BLOCK_ROWS, Stream, words
+from superpose_cli.toy_model.philox import BLOCK_ROWS, Stream, words_at
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -112,37 +113,68 @@ def draw(
     `correlation` (I,) are host arrays. `start` is a multiple of 128. A feature's values depend on its own
     parameters and, in a law with sets, on where its set begins; `set_stream` is read by those laws alone.
     """
+    return draw_at(
+        xp,
+        law,
+        key=key,
+        stream=stream,
+        set_stream=set_stream,
+        rows=rows,
+        feature_probability=feature_probability,
+        high=high,
+        correlation=correlation,
+        device=device,
+    )(int(step))
+
+
+def draw_at(
+    xp: ModuleType,
+    law: Law,
+    *,
+    key: U64,
+    stream: int,
+    set_stream: int,
+    rows: tuple[int, int],
+    feature_probability: F64,
+    high: F64,
+    correlation: F64,
+    device: Any = None,
+) -> Callable[[Any], Any]:
+    """`draw` as a function of the step, as `words_at`: nothing is copied to the device at a step."""
     n = feature_probability.shape[1]
     limits = bounds(law, feature_probability, high, correlation)
 
     def there(array: npt.NDArray[Any]) -> Any:
         return xp.asarray(array, device=device)
 
-    def draw_sets(columns: int) -> Any:
-        return words(xp, key, set_stream, step, rows, columns, device)
+    last, top = there(limits.last)[:, None, :], there(limits.top)[:, None, :]
+    scale, set_scale = there(limits.scale)[:, None, :], there(limits.set_scale)[:, None, :]
+    last_coin = there(limits.last_coin)[:, None, None]
+    coins = bool(((limits.last_coin != NEVER) & (limits.last_coin != ALWAYS)).any())
+    in_sets, with_coins = law.kind in ("correlated", "anticorrelated"), law.kind == "correlated" and coins
+    n_sets = law.n_sets(n) if in_sets else n
+    of_set, in_set = (there(number) for number in np.divmod(np.arange(n), law.set_size if in_sets else n))
+    own = words_at(xp, key, stream, rows, n, device)
+    of_sets = words_at(xp, key, set_stream, rows, n_sets + n if with_coins else n_sets, device)
 
-    word = words(xp, key, stream, step, rows, n, device)
-    last = there(limits.last)[:, None, :]
-    set_scale = there(limits.set_scale)[:, None, :]
-    if law.kind == "correlated":
-        coins = (limits.last_coin != NEVER) & (limits.last_coin != ALWAYS)
-        n_sets = law.n_sets(n)
-        set_word = draw_sets(n_sets + n if coins.any() else n_sets)
-        coin = set_word[..., n_sets:] if coins.any() else 0
-        follows = coin <= there(limits.last_coin)[:, None, None]
-        on = xp.where(follows, set_word[..., there(np.arange(n) // law.set_size)], word) <= last
-        scale = xp.where(follows, set_scale, there(limits.scale)[:, None, :])
-        top = xp.where(follows, limits.set_top, there(limits.top)[:, None, :])
-    elif law.kind == "anticorrelated":
-        set_word = draw_sets(law.n_sets(n))[..., there(np.arange(n) // law.set_size)]
-        above = set_word - there(np.arange(n) % law.set_size) * (last + 1)
-        on, scale, top = (above >= 0) & (above <= last), set_scale, limits.set_top
-    elif law.kind == "exactly_k":
-        on, scale, top = _choose_k(xp, draw_sets(n), law.k), set_scale, limits.set_top
-    else:
-        on = word <= last
-        scale, top = there(limits.scale)[:, None, :], there(limits.top)[:, None, :]
-    return xp.where(on, _values(xp, law, word, scale, top), 0.0)
+    def draw(step: Any) -> Any:
+        word = own(step)
+        if law.kind == "correlated":
+            set_word = of_sets(step)
+            follows = (set_word[..., n_sets:] if with_coins else 0) <= last_coin
+            on = xp.where(follows, set_word[..., of_set], word) <= last
+            scales = xp.where(follows, set_scale, scale)
+            tops = xp.where(follows, limits.set_top, top)
+        elif law.kind == "anticorrelated":
+            above = of_sets(step)[..., of_set] - in_set * (last + 1)
+            on, scales, tops = (above >= 0) & (above <= last), set_scale, limits.set_top
+        elif law.kind == "exactly_k":
+            on, scales, tops = _choose_k(xp, of_sets(step), law.k), set_scale, limits.set_top
+        else:
+            on, scales, tops = word <= last, scale, top
+        return xp.where(on, _values(xp, law, word, scales, tops), 0.0)
+
+    return draw
 
 
 def _choose_k(xp: ModuleType, word: Any, k: int) -> Any:
@@ -257,11 +289,17 @@ def _to_unit_norm(xp: ModuleType, x: Any) -> Any:
     return xp.asarray(wide / xp.sqrt(square)[..., None], dtype=xp.float32)
 
 
-def table_row_indices(
-    xp: ModuleType, key: U64, step: int, n_batch: int, n_rows: int, device: Any = None
-) -> Any:
+def table_row_indices(xp: ModuleType, key: U64, step: int, n_batch: int, n_rows: int) -> Any:
     """Which rows of a finite table make up the mini-batch of a step: int64 (K, n_batch), with replacement."""
-    return words(xp, key, Stream.data, step, (0, n_batch), 1, device)[..., 0] * n_rows >> 32
+    return table_row_indices_at(xp, key, n_batch, n_rows)(int(step))
+
+
+def table_row_indices_at(
+    xp: ModuleType, key: U64, n_batch: int, n_rows: int, device: Any = None
+) -> Callable[[Any], Any]:
+    """`table_row_indices` as a function of the step, as `words_at`."""
+    drawn = words_at(xp, key, Stream.data, (0, n_batch), 1, device)
+    return lambda step: drawn(step)[..., 0] * n_rows >> 32
 
 
 def target_moments(law: Law, feature_probability: F64, high: F64, target: str) -> tuple[F64, F64]:

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from superpose_cli.engines import choose_engine
+from superpose_cli.engines import choose_engine, torch_steps
 from superpose_cli.engines.base import Engine
 from superpose_cli.experiment.config import Dtype, EngineConfig
 from tests.engines.batches import FAMILIES, make_batch, parameters_of, reference_rows, reference_train
@@ -19,7 +20,9 @@ def engine(request) -> Engine:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_rows_have_the_bits_of_numpy(engine, name):
     batch = make_batch(FAMILIES[name])
-    for step, rows in enumerate(engine._training_rows(batch, 0, 3)):
+    rows_at = engine._training_rows(batch)
+    for step in range(3):
+        rows = rows_at(step)
         found = rows.cpu().numpy()
         assert rows.device.type == "cuda", "a GPU's rows are drawn on the GPU"
         np.testing.assert_array_equal(found, reference_rows(batch, step).astype(found.dtype))
@@ -33,6 +36,21 @@ def test_weights_follow_the_definition(engine, name, steps):
     tolerance = {"float64": {1: 1e-12, 50: 1e-9}, "float32": {1: 2e-6, 50: 2e-4}}[engine.dtype][steps]
     for parameter, expected in reference_train(batch, steps).items():
         np.testing.assert_allclose(found[parameter], expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_replayed_steps_have_the_bits_of_single_ones(engine, name, monkeypatch):
+    batch = make_batch(FAMILIES[name])
+    begun = engine.initialise(batch)
+    single = engine.advance(batch, begun, 40)
+    recorded = []
+    replay = torch.cuda.CUDAGraph.replay
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: (recorded.append(1), replay(graph)))
+    monkeypatch.setattr(torch_steps, "FEW_STEPS", 1)
+    replayed = engine.advance(batch, begun, 40)
+    assert len(recorded) == 40 - torch_steps.WARM_UP_STEPS
+    for parameter, expected in parameters_of(single).items():
+        np.testing.assert_array_equal(parameters_of(replayed)[parameter], expected)
 
 
 def test_steps_may_be_cut_anywhere(engine):
