@@ -26,7 +26,7 @@ CAPTION = 18
 """Pixels of the line above each picture."""
 LARGEST = 0.34
 """Scale of a picture: narrow ones are not blown up to a column's width."""
-COLOURS = 64
+COLOURS = 256
 FIRST = ("intro", "basic_small", "phase_2_in_1", "geometry", "dimensionality")
 """Experiments that the paper begins with; the others follow by name."""
 

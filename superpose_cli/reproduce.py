@@ -13,18 +13,20 @@ from superpose_cli.claims.registry import claims
 from superpose_cli.claims.verify import Verified, verify
 from superpose_cli.engines.watch import Watch
 from superpose_cli.errors import ConfigError, SuperposeError
+from superpose_cli.evidence import speaking
 from superpose_cli.experiment.compose import load_experiment
 from superpose_cli.experiment.config_dir import config_dir, list_experiments
 from superpose_cli.experiment.fields import did_you_mean, shown
 from superpose_cli.pipeline import OUTPUTS, run_experiment
 from superpose_cli.report.drawing import Kept, Studio
 from superpose_cli.report.page import chapter, render, write_page
-from superpose_cli.results.run import load_run
+from superpose_cli.results.run import Run, load_run
 from superpose_cli.session import RunResult
 
 SHIPPED = "reproduce.yaml"
 """In conf/: the experiments in order, each with the overrides of its short form."""
-PAGE = "reproduce.html"
+PAGE, PARTIAL_PAGE = "reproduce.html", "reproduce-part.html"
+"""The second where only some of the experiments were asked for."""
 QUICK = "quick"
 """Folder of the short forms' runs, in that of all runs: they are never taken for the newest full run."""
 
@@ -140,9 +142,10 @@ def reproduce(
         raise SuperposeError(f"no experiment came to its figures: {parts[0].error}")
     audience.doing("measuring claims")
     about = [one for one in claims() if experiments.keys() & set(one.experiments)]
-    verified = verify([kept.run for kept in done], about)
+    trained = {stage.run.name: stage.run for stage in stages if stage.run}
+    verified = verify([*({run.name: run for run in speaking(folder)} | trained).values()], about)
     audience.doing("writing the page")
-    page = page or folder / PAGE
+    page = page or folder / (PAGE if len(experiments) == len(shipped()) else PARTIAL_PAGE)
     write_page(page, _page(done, verified, quick))
     return Reproduced(status="complete", parts=parts, verified=tuple(verified), page=page)
 
@@ -152,6 +155,8 @@ class _Stage:
     """An experiment on its way: what is known of it, and its figures once they are ordered and drawn."""
 
     part: Part
+    run: Run | None = None
+    """Once it is complete."""
     ordered: Future[Kept] | None = None
     kept: Kept | None = None
 
@@ -179,8 +184,9 @@ def _train(
         result = run_experiment(asked, outputs=outputs, max_seconds=max_seconds, watch=watch)
         stage.part = Part(name=name, result=result)
         if result.status != "interrupted":
+            stage.run = load_run(result.path)
             # Not the stored list: an older run of the experiment may have had another.
-            stage.ordered = studio.order(load_run(result.path), asked.variants[0].plots)
+            stage.ordered = studio.order(stage.run, asked.variants[0].plots)
     except SuperposeError as error:
         stage.part = replace(stage.part, error=_one_line(error))
     return stage

@@ -22,6 +22,7 @@ ORDER = (
     "plots",
     "claims",
     "report",
+    "evidence",
     "planning",
     "launchers",
     "session",

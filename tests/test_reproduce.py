@@ -20,6 +20,8 @@ from superpose_cli.pipeline import load_run
 from superpose_cli.plots.registry import find_plot
 from superpose_cli.report import figures
 from superpose_cli.reproduce import Part, Reproduced, chosen, reproduce, shipped
+from superpose_cli.toy_model.theory import polygon
+from tests.synthetic import write_run
 
 TINY = ("engine=torch", "train.steps=8", "train.n_batch=32", "restarts=1", "history.every=4", "plots=[wtw]",
         "evaluation.method=sampled", "evaluation.n_rows=128")  # fmt: skip
@@ -100,6 +102,9 @@ def test_all_is_trained_drawn_measured_and_told(tmp_path: Path) -> None:
 
 def test_what_is_complete_is_not_trained_again(tmp_path: Path) -> None:
     first, again = quick(tmp_path, only=["intro"]), quick(tmp_path)
+    assert (first.page, again.page) == tuple(
+        tmp_path / "quick" / name for name in ("reproduce-part.html", "reproduce.html")
+    )
     assert [part.status for part in first.parts] == ["complete"]
     assert [part.status for part in again.parts] == ["already done", "complete"]
     assert again.parts[0].figures == first.parts[0].figures
@@ -112,7 +117,7 @@ def test_the_full_form_takes_the_experiments_as_shipped_and_what_holds_for_all(t
     (part,) = done.parts
     assert part.result is not None
     assert part.result.path.parent == tmp_path / "energy_levels"
-    assert done.page == tmp_path / "reproduce.html"
+    assert done.page == tmp_path / "reproduce-part.html"
 
 
 def test_a_stop_while_training_keeps_what_is_done(tmp_path: Path) -> None:
@@ -194,6 +199,9 @@ def test_figures_that_cannot_be_kept_are_told_and_the_others_go_on(tmp_path: Pat
     listener = Listener()
     done = quick(tmp_path, listener)
     assert [part.status for part in done.parts] == ["failed", "complete"]
+    assert {one.outcome.verdict for one in done.verified if one.claim.experiments == ("intro",)} == {
+        "inconclusive"
+    }
     assert "leads out of the run's folder" in done.parts[0].error
     assert f"intro drawn: {done.parts[0].error}" in listener.heard
     assert done.page is not None
@@ -223,8 +231,13 @@ def test_claims_are_those_about_the_chosen_experiments(
 
     claims = (about("intro"), about("energy_levels"), about("intro", "geometry"), about("geometry"))
     monkeypatch.setattr(module, "claims", lambda: claims)
-    found = {one.claim.id: one.outcome.verdict for one in quick(tmp_path, only=["intro"]).verified}
-    assert found == {"intro": "holds", "intro-geometry": "not run"}
+
+    def found() -> dict[str, str]:
+        return {one.claim.id: one.outcome.verdict for one in quick(tmp_path, only=["intro"]).verified}
+
+    assert found() == {"intro": "holds", "intro-geometry": "not run"}
+    write_run(tmp_path / "quick" / "geometry" / "00000000", polygon(5)[None], experiment="geometry")
+    assert found() == {"intro": "holds", "intro-geometry": "holds"}, "what is stored of others serves them"
 
 
 def test_unknown_names_are_refused() -> None:

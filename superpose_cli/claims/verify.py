@@ -1,13 +1,16 @@
 """All claims over the runs that there are."""
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from superpose_cli.claims.base import Claim, Outcome
+from superpose_cli.claims.base import Claim, Outcome, Verdict
 from superpose_cli.claims.registry import claims
 from superpose_cli.results.run import Run
+
+VERDICTS: tuple[Verdict, ...] = ("holds", "fails", "inconclusive", "not run")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,12 @@ def verify(runs: Sequence[Run], wanted: Sequence[Claim] | None = None) -> list[V
     """Every claim (or those wanted) in order, measured on the newest complete run of each experiment."""
     newest = newest_runs(runs)
     return [_verified(claim, newest) for claim in (claims() if wanted is None else wanted)]
+
+
+def tally(verified: Sequence[Verified]) -> dict[Verdict, int]:
+    """How many claims have each verdict, in the order of `VERDICTS`, those that none has left out."""
+    counts = Counter(one.outcome.verdict for one in verified)
+    return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
 
 
 def newest_runs(runs: Sequence[Run]) -> dict[str, Run]:

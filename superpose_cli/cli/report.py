@@ -53,10 +53,10 @@ def report(
     Example: superpose report intro phase_2_in_1 --out paper.html
     """
     from superpose_cli.claims.registry import claims
-    from superpose_cli.claims.verify import verify
+    from superpose_cli.claims.verify import tally, verify
     from superpose_cli.plots.style import find_style
     from superpose_cli.report.figures import draw_figures
-    from superpose_cli.report.page import chapter, render, tally, write_page
+    from superpose_cli.report.page import chapter, render, write_page
     from superpose_cli.results.run import load_run
 
     paths = list(dict.fromkeys(find_run(run) for run in runs))
@@ -84,7 +84,7 @@ def report(
         {"run": path, "figures": [figure.name for figure in one.figures], "left_out": one.left_out}
         for path, one in zip(paths, chapters, strict=True)
     ]
-    print_json({"report": out, "runs": records, "claims": dict(tally(verified))})
+    print_json({"report": out, "runs": records, "claims": tally(verified)})
 
 
 def default_page(runs: list[Path]) -> Path:

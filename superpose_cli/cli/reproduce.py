@@ -47,7 +47,8 @@ def reproduce(
             "--out",
             "-o",
             metavar="FILE",
-            help="The page. Default: outputs/reproduce.html, or outputs/quick/reproduce.html.",
+            help="The page. Default: outputs/reproduce.html, with --only reproduce-part.html, both in "
+            "outputs/quick/ with --quick.",
             show_default=False,
             callback=writable_file,
         ),

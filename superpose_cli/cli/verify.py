@@ -7,8 +7,7 @@ import typer
 
 from superpose_cli.cli import options
 from superpose_cli.cli.output import INTERRUPTED, continuing, print_json
-from superpose_cli.cli.runs import find_run, find_runs
-from superpose_cli.errors import RunError
+from superpose_cli.cli.runs import find_run
 
 if TYPE_CHECKING:
     from superpose_cli.results.run import Run
@@ -26,8 +25,8 @@ def verify(
         list[str] | None,
         typer.Argument(
             metavar="RUN",
-            help="Runs to measure: folders, ids, or experiments' names. Default: the newest complete run of "
-            "each experiment under outputs/.",
+            help="Runs to measure: folders, ids, or experiments' names. Default: of each experiment under "
+            "outputs/ the complete run as it is shipped, or else the newest.",
             show_default=False,
             autocompletion=options.complete_run,
         ),
@@ -71,10 +70,14 @@ def verify(
     from superpose_cli.claims.verify import newest_runs
     from superpose_cli.claims.verify import verify as verify_claims
     from superpose_cli.cli.verify_views import facts, print_verified
+    from superpose_cli.evidence import speaking
     from superpose_cli.results.run import load_run
 
+    def told(line: str) -> None:
+        typer.echo(line, err=True)
+
     wanted = select(ids or (), section)
-    loaded = [load_run(find_run(name)) for name in runs] if runs else _newest()
+    loaded = [load_run(find_run(name)) for name in runs] if runs else speaking(options.OUTPUTS, told)
     if run:
         missing = dict.fromkeys(name for claim in wanted for name in claim.experiments)
         loaded += _train([name for name in missing if name not in newest_runs(loaded)], quiet)
@@ -87,22 +90,6 @@ def verify(
         print_verified(Console(), shown)
     if any(one.outcome.verdict == "fails" for one in found):
         raise typer.Exit(1)
-
-
-def _newest() -> "list[Run]":
-    """The newest complete run of each experiment; what cannot be read is told and left out."""
-    from superpose_cli.results.manifest import read_manifest
-    from superpose_cli.results.run import load_run
-
-    newest = {}
-    for path in find_runs():
-        try:
-            manifest = read_manifest(path)
-            if manifest.status == "complete" and manifest.experiment not in newest:
-                newest[manifest.experiment] = load_run(path)
-        except RunError as error:
-            typer.echo(f"left out: {error}", err=True)
-    return list(newest.values())
 
 
 def _train(experiments: Sequence[str], quiet: bool) -> "list[Run]":

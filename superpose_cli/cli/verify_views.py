@@ -1,6 +1,5 @@
 """What `verify` prints: a table on a terminal, a line for each claim elsewhere, everything as plain data."""
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
@@ -10,10 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from superpose_cli.claims.verify import Verified
+from superpose_cli.claims.verify import VERDICTS, Verified, tally
 from superpose_cli.cli.live import counted
 
-VERDICTS = ("holds", "fails", "inconclusive", "not run")
 COLOURS = {"holds": "green", "fails": "bold red", "inconclusive": "yellow", "not run": "dim"}
 
 
@@ -42,20 +40,17 @@ def print_verified(console: Console, found: Sequence[Verified]) -> None:
 
 def counts(found: Sequence[Verified]) -> str:
     """`52 claims: 50 hold, 1 fails, 1 inconclusive`."""
-    number = Counter(one.outcome.verdict for one in found)
     told = [
-        f"{number[verdict]} {'hold' if verdict == 'holds' and number[verdict] != 1 else verdict}"
-        for verdict in VERDICTS
-        if number[verdict]
+        f"{number} {'hold' if verdict == 'holds' and number != 1 else verdict}"
+        for verdict, number in tally(found).items()
     ]
     return counted(len(found), "claim") + (f": {', '.join(told)}" if told else "")
 
 
 def facts(found: Sequence[Verified]) -> dict[str, Any]:
     """Every claim with its verdict, as plain data."""
-    number = Counter(one.outcome.verdict for one in found)
     return {
-        "counts": {verdict: number[verdict] for verdict in VERDICTS},
+        "counts": dict.fromkeys(VERDICTS, 0) | tally(found),
         "claims": [
             {
                 "id": one.claim.id,

@@ -148,16 +148,16 @@ def _panel(
     middle = (graph.places.max(axis=0) + graph.places.min(axis=0)) / 2
     places = (graph.places - middle) / extent + 0.5
     point = side / extent  # points per unit of the layout
-    crowd = np.clip(200 / max(len(graph.edges), 1), 0.02, 1.0)
-    lines = LineCollection(
-        [places[edge] for edge in graph.edges],
-        colors=style.ink,
-        linewidths=float(np.clip(0.09 * point, 0.25, 1.3 * style.line)),
-        alpha=np.clip(crowd * (0.08 + 0.92 * graph.weights / strongest), 0, 1),
-        zorder=2,
-        rasterized=len(graph.edges) > 1000,
-    )
     if len(graph.edges):
+        crowd = np.clip(200 / len(graph.edges), 0.02, 1.0)
+        lines = LineCollection(
+            [places[edge] for edge in graph.edges],
+            colors=style.ink,
+            linewidths=float(np.clip(0.09 * point, 0.25, 1.3 * style.line)),
+            alpha=np.clip(crowd * (0.08 + 0.92 * graph.weights / strongest), 0, 1),
+            zorder=2,
+            rasterized=len(graph.edges) > 1000,
+        )
         ax.add_collection(lines)
     ax.scatter(
         *places.T, color=colours.to_rgba(graph.dimensionality), zorder=3, lw=0,

@@ -57,6 +57,11 @@ def draw_figures(
         except (Lacks, ConfigError) as lack:
             left_out.append(str(lack))
             continue
+        except Exception as error:  # a mistake in one plot takes no page with it
+            left_out.append(
+                f"plot {name} could not be drawn ({type(error).__name__}: {error}): a mistake of superpose"
+            )
+            continue
         with TemporaryDirectory() as folder:
             path = Path(folder) / "figure.png"
             save_figure(plotted.figure, path, style)

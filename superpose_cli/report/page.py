@@ -1,8 +1,7 @@
 """One HTML page of some runs, whole in one file: no script, no network, every text escaped."""
 
 import base64
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +9,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from superpose_cli import __version__
 from superpose_cli.claims.base import Verdict
-from superpose_cli.claims.verify import Verified
+from superpose_cli.claims.verify import Verified, tally
 from superpose_cli.plots.style import replacing
 from superpose_cli.report import facts
 from superpose_cli.report.figures import Figure, Figures
 from superpose_cli.results.run import Run
 
 TEMPLATE = "page.html.j2"
-VERDICTS: tuple[Verdict, ...] = ("holds", "fails", "inconclusive", "not run")
 MARKS: dict[Verdict, str] = {"holds": "✓", "fails": "✗", "inconclusive": "?", "not run": "–"}
 """Beside the word, so that colour carries nothing alone."""
 
@@ -96,12 +94,6 @@ def render(chapters: Sequence[Chapter], verified: Sequence[Verified], title: str
     return environment.get_template(TEMPLATE).render(
         title=title, chapters=chapters, verified=verified, marks=MARKS, version=__version__
     )
-
-
-def tally(verified: Sequence[Verified]) -> list[tuple[Verdict, int]]:
-    """How many claims have each verdict, without those that none has."""
-    counts: Mapping[Verdict, int] = Counter(one.outcome.verdict for one in verified)
-    return [(verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict]]
 
 
 def write_page(path: Path, text: str) -> None:

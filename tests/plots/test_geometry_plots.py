@@ -68,6 +68,14 @@ def test_geometry_graph_draws_nodes_edges_and_names(tmp_path) -> None:
     assert "0 to 1 features a model are not represented" in text[1]
 
 
+def test_geometry_graph_of_a_model_without_interference_has_nodes_alone(tmp_path) -> None:
+    plotted = PLOTS["geometry_graph"](run_of(tmp_path, [np.eye(3)]), STYLE)
+    (ax,) = panel_axes(plotted.figure)
+    (dots,) = ax.collections
+    assert len(dots.get_offsets()) == 3
+    assert ax.get_xlabel() == "3 dedicated"
+
+
 # ---------------------------------------------------------------- polyhedron
 
 

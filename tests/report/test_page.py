@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from superpose_cli.claims.base import Measured, claim
-from superpose_cli.claims.verify import Verified, verify
+from superpose_cli.claims.verify import Verified, tally, verify
 from superpose_cli.errors import SuperposeError
+from superpose_cli.plots.registry import find_plot
 from superpose_cli.plots.style import find_style
+from superpose_cli.report import figures as figures_module
 from superpose_cli.report.figures import Figures, draw_figures
-from superpose_cli.report.page import Chapter, chapter, render, tally, write_page
+from superpose_cli.report.page import Chapter, chapter, render, write_page
 from superpose_cli.results.run import Run, load_run
 from superpose_cli.toy_model.theory import polygon
 from tests.synthetic import write_run
@@ -159,7 +161,7 @@ def test_claims_stand_with_the_runs_that_they_concern(tmp_path: Path) -> None:
         claimed("third", experiment=("one", "three")),  # type: ignore[arg-type]
     ]
     verified = verify([one, two], claims)
-    assert tally(verified) == [("holds", 1), ("fails", 1), ("not run", 1)]
+    assert tally(verified) == {"holds": 1, "fails": 1, "not run": 1}
     first, second = (chapter(run, NO_FIGURES, verified) for run in (one, two))
     assert [found.claim.id for found in first.verified] == ["first", "third"]
     assert [found.claim.id for found in second.verified] == ["second"]
@@ -208,3 +210,19 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SuperposeError, match="cannot write"):
         write_page(tmp_path / "file" / "page.html", "text")
+
+
+def test_a_mistake_in_one_plot_takes_no_page_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(name: str):
+        if name == "wtw":
+            raise ZeroDivisionError("by zero")
+        return find_plot(name)
+
+    monkeypatch.setattr(figures_module, "find_plot", stumble)
+    figures = draw_figures(
+        load_run(write_run(tmp_path / "run", polygon(5)[None])), find_style("light"), ["wtw", "norms"]
+    )
+    assert [figure.name for figure in figures.drawn] == ["norms"]
+    assert figures.left_out == (
+        "plot wtw could not be drawn (ZeroDivisionError: by zero): a mistake of superpose",
+    )
