@@ -4,24 +4,37 @@ import numpy as np
 
 from superpose_cli.claims.base import Measured, claim
 from superpose_cli.claims.branches import Branch, crossing
-from superpose_cli.claims.stored import models, need, need_setting, restarts
+from superpose_cli.claims.stored import models, need, need_setting, restart_weights, restarts, ring
 from superpose_cli.results.run import Run
-from superpose_cli.toy_model.geometry import solution_name
-from superpose_cli.toy_model.metrics import represented
+from superpose_cli.toy_model.geometry import solution_name, tegum_factors
+from superpose_cli.toy_model.metrics import F64, represented
 
 SECTION = "The Geometry of Superposition: non-uniform superposition"
 
 
+SPREAD = 25.0
+"""Degrees by which the angles between neighbours of a deformed pentagon may differ from 72: a square with a
+fifth feature between two of its own has 45."""
+
+
+def _shape(W: F64) -> str:
+    """`digons` that are a square of all but the last feature, a `pentagon` of all, deformed or not, or ''."""
+    seen = represented(np.linalg.norm(W, axis=1))
+    if seen.all() and (np.abs(ring(W) - 72) < SPREAD).all():
+        return "pentagon"
+    without = seen[:-1].all() and not seen[-1]
+    return "digons" if without and solution_name(tegum_factors(W @ W.T)) == "square" else ""
+
+
 def _branches(run: Run) -> tuple[Branch, Branch, float]:
-    """Lowest losses over the last feature's p, of two digons without it and of all five; the others' p."""
-    rows = restarts(run, ["last_probability", "loss"], ["feature_probability", "norm"])
+    """Lowest losses over the last feature's p, of two digons without it and of pentagons; the others' p."""
+    rows = restarts(run, ["last_probability", "loss"], ["feature_probability"])
     others = np.unique(rows["feature_probability"][:, 0])
     need(len(others) == 1, "needs one density that the other features share")
-    seen = represented(rows["norm"])
-    without = (seen.sum(axis=1) == 4) & ~seen[:, -1]
+    shape = np.array([_shape(W) for W in restart_weights(run)])
     digons, pentagon = (
-        Branch.least(rows["last_probability"][some], rows["loss"][some])
-        for some in (without, seen.all(axis=1))
+        Branch.least(rows["last_probability"][shape == name], rows["loss"][shape == name])
+        for name in ("digons", "pentagon")
     )
     return digons, pentagon, float(others[0])
 
@@ -67,12 +80,17 @@ def pentagon_deforms(run: Run) -> Measured:
     source="measured",
     citation="non-uniform superposition; the crossing by root-finding on both stored branches",
     experiment="perturbed_pentagon",
-    expected="digons win below, the pentagon above a ratio of densities in 0.24 .. 0.30, with slopes d ln L "
-    "/ d ln p that differ by at least 0.2",
-    tolerance="0.03 in the ratio: half a step of the grid; the branches are interpolated inside it",
+    expected="the best of each density is a square of four or a pentagon of all five; the square wins below, "
+    "the pentagon above a ratio of densities in 0.24 .. 0.30, with slopes d ln L / d ln p that differ by at "
+    "least 0.2",
+    tolerance="0.03 in the ratio: half a step of the grid; the branches are interpolated inside it. The "
+    "pentagon is deformed there: angles between its neighbours are within 25 degrees of 72",
 )
 def pentagon_snaps(run: Run) -> Measured:
     need_setting(run, restarts=16, steps=3000, n_features=5, n_hidden=2, loss_method="population")
+    neither = sum(not _shape(model.W) for model in models(run))
+    if neither:
+        return Measured(False, f"the best of {neither} densities is neither shape", {"neither": neither})
     digons, pentagon, p = _branches(run)
     shared = np.intersect1d(digons.density, pentagon.density)
     need(len(shared) >= 3, f"needs 3 densities that both branches are stored at, the run has {len(shared)}")

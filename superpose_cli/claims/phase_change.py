@@ -187,26 +187,35 @@ def phase_change_is_first_order(run: Run) -> Measured:
 
 @claim(
     "half-the-starts-are-stuck",
-    statement="Where the best solution is an antipodal pair, about half of all starts never find it: two "
-    "weights of one sign stay so.",
+    statement="Where the best solution is an antipodal pair, about half of all starts never find it: "
+    "their two weights have one sign, and keep it; most of the others find it.",
     section=SECTION,
     source="theory",
     citation="Xavier's signs are independent, and no path from one sign to two lowers the loss all the way",
     experiment="phase_2_in_1",
-    expected="a share of 0.4 to 0.6, over the cells with p <= 0.25 and r in 0.7 .. 1.5",
-    tolerance="0.1: about three standard errors of the share over the 256 starts there",
+    expected="over the cells with p <= 0.25 and r in 0.7 .. 1.5, a share of 0.4 to 0.6 ends with "
+    "weights of one sign, all of which cost more than 1.5 times the pair; of those with opposite signs "
+    "at least 80 % cost less",
+    tolerance="0.1: about three standard errors of the share over the 256 starts there; 20 %: see below",
+    departs="Not all that is stuck has one sign: one start in twenty has opposite signs, of lengths "
+    "that 1,000 steps of rare rows have not made equal, or loses a weight.",
 )
 def half_the_starts_are_stuck(run: Run) -> Measured:
     need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, init_kind="xavier_normal")
-    rows = restarts(run, ["feature_probability", "last_importance", "loss"])
+    rows = restarts(run, ["feature_probability", "last_importance", "loss"], ["norm", "row_sum"])
     p, r = rows["feature_probability"], rows["last_importance"]
+    product = (rows["row_sum"] - rows["norm"] ** 2)[:, 1]  # G_01: the two weights'
     sparse = (p <= 0.25) & (r >= 0.7) & (r <= 1.5)
     need(int(sparse.sum()) >= 100, f"needs 100 starts there, the run has {sparse.sum()}")
-    stuck = (2 * rows["loss"] > 1.5 * antipodal_pair_loss(p, r))[sparse]
+    stuck = 2 * rows["loss"] > 1.5 * antipodal_pair_loss(p, r)
+    same, opposite = stuck[sparse & (product > 0.01)], stuck[sparse & (product < -0.01)]
+    share, starts = len(same) / sparse.sum(), int(sparse.sum())
+    found_it = float((~opposite).mean()) if len(opposite) else 0.0
     return Measured(
-        0.4 <= float(stuck.mean()) <= 0.6,
-        f"{stuck.mean():.2f} of {len(stuck)} starts cost more than 1.5 times the pair",
-        {"share": stuck.mean(), "starts": len(stuck)},
+        bool(0.4 <= share <= 0.6 and same.all() and found_it >= 0.8),
+        f"{share:.2f} of {starts} starts end with one sign, {same.sum()} of these {len(same)} cost more than "
+        f"1.5 times the pair; {100 * found_it:.0f} % of the {len(opposite)} with opposite signs cost less",
+        {"share_one_sign": share, "opposite_that_find_it": found_it, "starts": starts},
     )
 
 

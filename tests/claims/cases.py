@@ -60,12 +60,17 @@ CASES = {
     "superposition-pays": case(
         basic, linear=changed(basic, paper.all_linear), another_p=changed(basic, paper.reversed_densities)
     ),
-    "phase-2-in-1": case(phase_2, another_p=partial(phase_2, shift=3.0), shuffled_W=shifted(phase_2)),
+    "phase-2-in-1": case(phase_2, shifted_theory=partial(phase_2, shift=3.0), another_p=shifted(phase_2)),
     "phase-3-in-2": case(phase_3, another_p=shifted(phase_3)),
-    "antipodal-pair-cost": case(phase_2, another_p=partial(phase_2, shift=1.5)),
+    "antipodal-pair-cost": case(
+        phase_2, cheaper=partial(phase_2, shift=1.5), one_sign=partial(phase_2, signs=(1, 1))
+    ),
     "phase-boundary": case(phase_2, another_p=partial(phase_2, shift=1.5)),
     "phase-change-first-order": case(phase_2, second_order=partial(phase_2, pair_slope=0.3)),
-    "half-the-starts-are-stuck": case(phase_2, none_is=partial(phase_2, stuck=False)),
+    "half-the-starts-are-stuck": case(
+        phase_2, none_is=partial(phase_2, stuck=False), opposite_signs=partial(phase_2, signs=(-1, -1)),
+        one_sign_costs_nothing=partial(phase_2, cheap=True), pairs_are_dear=partial(phase_2, shift=0.6),
+    ),
     "sticky-one": case(paper.geometry, smooth=paper.smooth),
     "sticky-half": case(paper.geometry, smooth=paper.smooth, another_p=shifted(paper.smooth)),
     "half-is-antipodal-pairs": case(
@@ -83,11 +88,15 @@ CASES = {
     "pure-polytopes": case(paper.polytopes, shuffled_W=scrambled(paper.polytopes)),
     "dimensions-add-up": case(paper.geometry, shuffled_W=scrambled(paper.geometry)),
     "signed-sums-measure-nothing": case(paper.polytopes, shuffled_W=scrambled(paper.polytopes)),
-    "polygon-norm-and-bias": case(paper.polytopes, other_bias=partial(paper.polytopes, bias=-0.1)),
+    "polygon-norm-and-bias": case(
+        paper.polytopes, other_bias=partial(paper.polytopes, bias=-0.1),
+        shuffled_W=scrambled(paper.polytopes),
+    ),
     "pentagon-deforms": case(paper.perturbed, rigid=partial(paper.perturbed, rigid=True)),
     "pentagon-snaps": case(
         paper.perturbed, digons_cheaper=partial(paper.perturbed, digons_cost=0.7),
         digons_dearer=partial(paper.perturbed, digons_cost=1.3),
+        one_slope=partial(paper.perturbed, digons_slope=0.4), shuffled_W=scrambled(paper.perturbed),
     ),
     **{
         name: case(paper.correlated_sets, swapped=partial(paper.correlated_sets, swapped=True))
@@ -154,6 +163,7 @@ CASES = {
     "l1-costs-features": case(follow_up.remedies, another_penalty=shifted(follow_up.remedies)),
     "data-points-form-polygons": case(
         follow_up.memorization, no_polygon=partial(follow_up.memorization, polygons=False),
+        doubled_points=partial(follow_up.memorization, doubled=True),
         shuffled_W=scrambled(follow_up.memorization),
     ),
     "features-form-a-pentagon": case(
@@ -177,7 +187,10 @@ CASES = {
         follow_up.capacity, another_p=shifted(follow_up.capacity), shuffled_W=scrambled(follow_up.capacity)
     ),
     "sparse-features-share": case(follow_up.capacity, another_p=shifted(follow_up.capacity)),
-    "incidental-polysemanticity": case(follow_up.incidental, shuffled_W=scrambled(follow_up.incidental)),
+    "incidental-polysemanticity": case(
+        follow_up.incidental, shuffled_W=scrambled(follow_up.incidental),
+        one_sign=partial(follow_up.incidental, opposite=False),
+    ),
     "more-neurons-fewer-accidents": case(
         follow_up.incidental, same_count=partial(follow_up.incidental, halves=False)
     ),

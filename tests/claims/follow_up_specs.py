@@ -104,10 +104,11 @@ def remedies() -> Spec:
 ROWS = [4, 5, 6, 20, 60, 100]
 
 
-def memorization(polygons: bool = True, late: bool = False) -> Spec:
+def memorization(polygons: bool = True, late: bool = False, doubled: bool = False) -> Spec:
     """Data points in T-gons for small T, five features in a pentagon at T = 100 = 10 / p; n = 60.
 
-    Test loss rises during training where it ends high; `late`: it falls at last.
+    Test loss rises during training where it ends high; `late`: it falls at last. `doubled`: points in twos,
+    which are tight frames too where T is 4 or 6.
     """
     n, p, keys = 60, 0.1, np.arange(len(ROWS), dtype=np.uint64) + 7
     weights, test = [], np.array([1.0, 1.0, 1.0, 1.02, 2.2, 0.98])
@@ -117,6 +118,8 @@ def memorization(polygons: bool = True, late: bool = False) -> Spec:
             high=np.ones(1), unit_norm=True,
         )[0].astype(float)  # fmt: skip
         points = polygon(T) if polygons else np.eye(T, 2)
+        if doubled and T % 2 == 0:
+            points = np.repeat(np.eye(2) if T == 4 else polygon(T // 2), 2, axis=0)
         weights.append(np.linalg.pinv(rows) @ points if T < 40 else np.ones((n, 2)))
     weights[-1] = place(n, 2, (range(5), polygon(5)))
     fitted = np.array([0, 0, 0, 0.4, 0.7, 0.95])
@@ -172,11 +175,12 @@ def capacity() -> Spec:
     )  # fmt: skip
 
 
-def incidental(halves: bool = True) -> Spec:
+def incidental(halves: bool = True, opposite: bool = True) -> Spec:
     """n = 32 features; n^2 / (4 m) units carry two, opposite ones: 4 of 64 and 2 of 128 (or 4 of 128)."""
+    pair = DIGON if opposite else np.abs(DIGON)
     weights = []
     for m, count in ((64, 4), (128, 2 if halves else 4)):
-        shared = [((2 * k, 2 * k + 1), DIGON) for k in range(count)]
+        shared = [((2 * k, 2 * k + 1), pair) for k in range(count)]
         alone = [((i,), np.ones((1, 1))) for i in range(2 * count, 32)]
         weights.append(place(32, m, *shared, *alone))
     all_W = [W for W in weights for _ in range(10)]

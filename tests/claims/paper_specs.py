@@ -86,11 +86,18 @@ def two_axes(spec: Spec) -> Spec:
     return replace(spec, W=[np.eye(5, 2)] * len(spec.W), all_W=weights)
 
 
-def phase_2(shift: float = 1.0, pair_slope: float | None = None, stuck: bool = True) -> Spec:
-    """Two restarts a cell are antipodal pairs, one keeps each feature alone; losses by theory.
+def phase_2(
+    shift: float = 1.0,
+    pair_slope: float | None = None,
+    stuck: bool = True,
+    signs: tuple[int, int] = (-1, 1),
+    cheap: bool = False,
+) -> Spec:
+    """Of four restarts a cell one is an antipodal pair, one keeps a feature alone, two have one sign.
 
     The pair costs what it does at p / `shift`; or, with `pair_slope`, as much as one feature alone times
-    (p / p*)^pair_slope. Without `stuck` all restarts are pairs.
+    (p / p*)^pair_slope. Without `stuck` all restarts are pairs. `signs`: of the second weight of the pair,
+    and of the two others; these cost what a pair does if they are `cheap`.
     """
     p, r = np.geomspace(1, 0.01, 20), np.geomspace(0.1, 10, 12)
     p, r = (grid.reshape(-1) for grid in np.meshgrid(p, r, indexing="ij"))
@@ -98,13 +105,13 @@ def phase_2(shift: float = 1.0, pair_slope: float | None = None, stuck: bool = T
     pair = antipodal_pair_loss(p / shift, r)
     if pair_slope is not None:
         pair = alone * (p / 0.4) ** pair_slope
-    other = np.maximum(r, 1) * ignored_feature_loss(p)
-    keeps_first = r <= 1
-    loss = np.stack([pair, pair, alone, other] if stuck else [pair] * 4, axis=1).reshape(-1)
-    one, two, both = np.array([[1.0], [0]]), np.array([[0], [1.0]]), np.array([[1.0], [-1]])
+    other = pair if cheap else np.maximum(r, 1) * ignored_feature_loss(p)
+    loss = np.stack([pair, other, alone, other] if stuck else [pair] * 4, axis=1).reshape(-1)
+    both, others = (np.array([[1.0], [sign]]) for sign in signs)
     weights = []
-    for first in keeps_first:
-        weights += [both, both, *((one, two) if first else (two, one))] if stuck else [both] * 4
+    for keeps_first in r <= 1:
+        one = np.eye(2)[:, [0 if keeps_first else 1]]
+        weights += [both, others, one, others] if stuck else [both] * 4
     importance = np.stack([np.ones_like(r), r], axis=1)
     return Spec(
         experiment="phase_2_in_1", W=weights[::4], all_W=weights, restarts=4,
@@ -176,12 +183,12 @@ def polytopes(bias: float = -0.21) -> Spec:
     )  # fmt: skip
 
 
-def perturbed(rigid: bool = False, digons_cost: float = 1.0) -> Spec:
+def perturbed(rigid: bool = False, digons_cost: float = 1.0, digons_slope: float = 0.72) -> Spec:
     """Digons below 0.27 times the others' density, above it a pentagon that deforms unless it is rigid."""
     ratio = np.geomspace(0.1, 10, 25)
     digons = np.vstack([polygon(4), np.zeros((1, 2))])
     pentagons = [polygon(5) * np.r_[np.ones(4), 1 if rigid else 1 + 0.08 * np.log(x)][:, None] for x in ratio]
-    cost = digons_cost * ratio**0.72 / 0.27**0.72, ratio**0.31 / 0.27**0.31
+    cost = digons_cost * (ratio / 0.27) ** digons_slope, ratio**0.31 / 0.27**0.31
     weights = [W for W in pentagons for W in [digons] * 8 + [W] * 8]
     loss = np.repeat(np.stack(cost, axis=1).reshape(-1), 8)
     p = np.full((25, 5), 0.05)
