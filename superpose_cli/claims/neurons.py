@@ -13,9 +13,11 @@ from superpose_cli.toy_model.neurons import KINDS, neuron_kinds
 SECTION = "Superposition in a Privileged Basis"
 
 
-def monosemantic(model: Model) -> int:
-    """Neurons that carry one feature."""
-    return int((neuron_kinds(model.W) == KINDS.index("monosemantic")).sum())
+def carriers(model: Model) -> tuple[int, int]:
+    """Neurons that carry one feature, and that carry several; a silent one is neither."""
+    kinds = neuron_kinds(model.W)
+    one, several = (int((kinds == KINDS.index(name)).sum()) for name in ("monosemantic", "polysemantic"))
+    return one, several
 
 
 def _by_density(run: Run) -> dict[float, Model]:
@@ -37,17 +39,23 @@ def _by_density(run: Run) -> dict[float, Model]:
     source="paper",
     citation="the stack plots of neurons from dense to sparse features",
     experiment="neurons",
-    expected="monosemantic neurons of the best model fall from all 5 to 0 and never rise on the way",
-    tolerance="none: a neuron is monosemantic where one feature has 90 % of its squared weights",
+    expected="of the best model's 5 neurons all are monosemantic at first and all polysemantic at last; "
+    "on the way the ones never get more, and the others never fewer",
+    tolerance="none: a neuron is monosemantic where one feature has 90 % of its squared weights; one of no "
+    "weight is neither",
 )
 def neurons_become_polysemantic(run: Run) -> Measured:
-    counts = {p: monosemantic(model) for p, model in _by_density(run).items()}
-    falling = all(left >= right for left, right in pairwise(counts.values()))
+    counts = {p: carriers(model) for p, model in _by_density(run).items()}
+    steady = all(
+        one >= later and several <= more for (one, several), (later, more) in pairwise(counts.values())
+    )
     ends = list(counts.values())
     return Measured(
-        falling and ends[0] == 5 and ends[-1] == 0,
-        ", ".join(f"{count} at p = {p:g}" for p, count in counts.items()),
-        {f"monosemantic_at_{p:g}": count for p, count in counts.items()},
+        steady and ends[0] == (5, 0) and ends[-1] == (0, 5),
+        "monosemantic and polysemantic: "
+        + ", ".join(f"{one} and {several} at p = {p:g}" for p, (one, several) in counts.items()),
+        {f"monosemantic_at_{p:g}": one for p, (one, _) in counts.items()}
+        | {f"polysemantic_at_{p:g}": several for p, (_, several) in counts.items()},
     )
 
 
@@ -59,18 +67,20 @@ def neurons_become_polysemantic(run: Run) -> Measured:
     source="paper",
     citation="superposition as a phase change at the level of neurons",
     experiment="neurons",
-    expected="at some density between, the best model has neurons of both kinds, and no feature of a "
-    "monosemantic neuron lies on another neuron (basis alignment at least 0.95)",
+    expected="at some density between, all neurons of the best model carry features, some one and some "
+    "several, and no feature of a monosemantic neuron lies on another neuron (basis alignment at least "
+    "0.95)",
     tolerance="5 % of a feature's squared norm",
 )
 def neuron_level_phase_change(run: Run) -> Measured:
-    mixed = {p: model for p, model in _by_density(run).items() if 0 < monosemantic(model) < 5}
+    found = {p: (model, *carriers(model)) for p, model in _by_density(run).items()}
+    mixed = {p: model for p, (model, one, several) in found.items() if one and several and one + several == 5}
     least = 1.0
     for model in mixed.values():
         single = neuron_kinds(model.W) == KINDS.index("monosemantic")
         carried = np.abs(model.W[:, single]).argmax(axis=0)
         least = min(least, float(model.features["basis_alignment"][carried].min()))
-    places = ", ".join(f"{monosemantic(model)} of 5 at p = {p:g}" for p, model in mixed.items())
+    places = ", ".join(f"{found[p][1]} of 5 at p = {p:g}" for p in mixed)
     return Measured(
         bool(mixed) and least >= 0.95,
         f"monosemantic {places}; alignment {least:.3f} at least" if mixed else "no density has both kinds",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+from tests.claims import correlated_specs as correlated
 from tests.claims import follow_up_specs as follow_up
 from tests.claims import paper_specs as paper
 from tests.claims.specs import Spec, another_cell, random_directions
@@ -12,7 +13,7 @@ Builder = Callable[[], Spec]
 
 
 class Case(NamedTuple):
-    """A builder for each experiment of a claim, in its order; a wrong run takes the place of the first."""
+    """A builder for each experiment of a claim, in its order; a wrong run takes the place of its own."""
 
     right: tuple[Builder, ...]
     wrong: dict[str, Builder]
@@ -79,15 +80,24 @@ CASES = {
     "twice-the-dimensions-twice-the-features": case(
         paper.doubling, same_size=partial(paper.doubling, grows=False)
     ),
-    "line-at-half": case(paper.dimensionality, shuffled_W=scrambled(paper.dimensionality)),
-    "tegum-products": case(paper.dimensionality, shuffled_W=scrambled(paper.dimensionality)),
+    "line-at-half": case(
+        paper.dimensionality, shuffled_W=scrambled(paper.dimensionality),
+        more_pentagons=partial(paper.dimensionality, digons=False),
+    ),
+    "tegum-products": case(
+        paper.dimensionality, shuffled_W=scrambled(paper.dimensionality),
+        all_dedicated=partial(paper.dimensionality, shared=False),
+    ),
     "pentagons-and-antiprisms": case(
         paper.dimensionality, shuffled_W=scrambled(paper.dimensionality),
         another_p=shifted(paper.dimensionality),
     ),
     "pure-polytopes": case(paper.polytopes, shuffled_W=scrambled(paper.polytopes)),
     "dimensions-add-up": case(paper.geometry, shuffled_W=scrambled(paper.geometry)),
-    "signed-sums-measure-nothing": case(paper.polytopes, shuffled_W=scrambled(paper.polytopes)),
+    "signed-sums-measure-nothing": case(
+        paper.polytopes, shuffled_W=scrambled(paper.polytopes),
+        no_feature=partial(paper.polytopes, size=0.1),
+    ),
     "polygon-norm-and-bias": case(
         paper.polytopes, other_bias=partial(paper.polytopes, bias=-0.1),
         shuffled_W=scrambled(paper.polytopes),
@@ -99,40 +109,49 @@ CASES = {
         one_slope=partial(paper.perturbed, digons_slope=0.4), shuffled_W=scrambled(paper.perturbed),
     ),
     **{
-        name: case(paper.correlated_sets, swapped=partial(paper.correlated_sets, swapped=True))
+        name: case(correlated.correlated_sets, swapped=partial(correlated.correlated_sets, swapped=True))
         for name in (
             "correlated-orthogonal", "partial-correlation-suffices", "correlated-side-by-side",
             "anticorrelated-antipodal",
         )
     },
     "local-bases": case(
-        paper.local_bases, shuffled_W=scrambled(paper.local_bases), another_p=shifted(paper.local_bases)
+        correlated.local_bases, shuffled_W=scrambled(correlated.local_bases), another_p=shifted(correlated.local_bases),
+        no_feature=partial(correlated.local_bases, known=0), one_set=partial(correlated.local_bases, known=10),
     ),
     "collapse-starts-as-hexagon": case(
-        paper.collapse, another_p=changed(paper.collapse, paper.reversed_densities),
-        shuffled_W=scrambled(paper.collapse),
+        correlated.collapse, another_p=changed(correlated.collapse, paper.reversed_densities),
+        shuffled_W=scrambled(correlated.collapse),
     ),
     "collapse-staircase": case(
-        paper.collapse, another_p=changed(paper.collapse, paper.reversed_densities),
-        shuffled_W=scrambled(paper.collapse),
+        correlated.collapse, another_p=changed(correlated.collapse, paper.reversed_densities),
+        shuffled_W=scrambled(correlated.collapse),
     ),
     "collapse-ends-in-pca": case(
-        paper.collapse, another_p=changed(paper.collapse, paper.reversed_densities)
+        correlated.collapse, another_p=changed(correlated.collapse, paper.reversed_densities)
     ),
     "jumps-hold-the-drops": case(paper.energy_levels, steady=partial(paper.energy_levels, steady=True)),
     "octahedron": case(paper.octahedron, shuffled_W=scrambled(paper.octahedron)),
     "octahedron-in-stages": case(paper.octahedron, at_once=partial(paper.octahedron, at_once=True)),
     "ranks-in-turn": case(paper.octahedron, at_once=partial(paper.octahedron, at_once=True)),
-    "superposition-is-vulnerable": case(paper.adversarial, another_p=shifted(paper.adversarial)),
+    "superposition-is-vulnerable": case(
+        paper.adversarial, another_p=shifted(paper.adversarial),
+        all_are=partial(paper.adversarial, least=3.5),
+    ),
     "vulnerability-follows-crowding": case(
         paper.adversarial, another_order=partial(paper.adversarial, follows=False)
     ),
-    "privileged-basis": case(follow_up.neurons, basic, rotated=follow_up.unaligned_neurons),
+    "privileged-basis": case(
+        follow_up.neurons, basic, rotated=follow_up.unaligned_neurons,
+        aligned_without=partial(basic, turned=False),
+    ),
     "neurons-become-polysemantic": case(
-        follow_up.neurons, another_p=shifted(follow_up.neurons), shuffled_W=scrambled(follow_up.neurons)
+        follow_up.neurons, another_p=shifted(follow_up.neurons), shuffled_W=scrambled(follow_up.neurons),
+        silent=partial(follow_up.neurons, silent=True),
     ),
     "neuron-level-phase-change": case(
         follow_up.neurons, all_at_once=partial(follow_up.neurons, mixed=False),
+        silent=partial(follow_up.neurons, silent=True),
         shuffled_W=scrambled(follow_up.neurons),
     ),
     "best-neurons-are-rare": case(
@@ -146,9 +165,11 @@ CASES = {
     "computing-in-superposition": case(
         follow_up.absolute_large, none=partial(follow_up.absolute_large, superposes=False),
         another_p=shifted(follow_up.absolute_large),
+        dense_too=partial(follow_up.absolute_large, dense=22),
     ),
     "computing-neurons-mix": case(
-        follow_up.absolute_large, none=partial(follow_up.absolute_large, superposes=False),
+        follow_up.absolute_large, silent=partial(follow_up.absolute_large, silent=True),
+        none=partial(follow_up.absolute_large, superposes=False),
         another_p=shifted(follow_up.absolute_large), shuffled_W=scrambled(follow_up.absolute_large),
     ),
     "asymmetric-motif": case(follow_up.motif, not_inhibited=partial(follow_up.motif, inhibited=False)),

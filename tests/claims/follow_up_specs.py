@@ -11,21 +11,21 @@ from tests.claims.specs import P, Spec, place, rotation
 DIGON = simplex(1)
 
 
-def _stacked(n: int, m: int, single: int) -> np.ndarray:
-    """W (n, m): so many units carry one feature, the others two."""
+def _stacked(n: int, m: int, single: int, silent: bool) -> np.ndarray:
+    """W (n, m): so many units carry one feature, the others two, or none if `silent`."""
     W = np.eye(n, m)
     for k in range(single, m):
         W[m + k - single, k] = 1.0
-    return W
+    return W * ((np.arange(m) < single) | (not silent))
 
 
-def neurons(mixed: bool = True, rare: bool = True, restarts: int = 200) -> Spec:
+def neurons(mixed: bool = True, rare: bool = True, restarts: int = 200, silent: bool = False) -> Spec:
     """5, 3, 2, 0, 0 monosemantic units of five; where sparse only the first start is the best."""
     counts = [5, 3, 2, 0, 0] if mixed else [5, 5, 5, 0, 0]
     objective = np.ones((5, restarts))
     objective[2:, 1:] = 2.0 if rare else 1.0
     return Spec(
-        experiment="neurons", W=[_stacked(10, 5, count) for count in counts], restarts=restarts,
+        experiment="neurons", W=[_stacked(10, 5, count, silent) for count in counts], restarts=restarts,
         axes={P: [0.75, 0.35, 0.1, 0.06, 0.02]}, columns={"hidden_activation": "relu"},
         instances={"objective": objective.reshape(-1)},
     )  # fmt: skip
@@ -45,15 +45,18 @@ def absolute_small(single: bool = False) -> Spec:
     )  # fmt: skip
 
 
-def absolute_large(superposes: bool = True) -> Spec:
-    """Pairs of neurons for 20 features; at p = 0.01 every neuron reads two, and 25 features are computed."""
+def absolute_large(superposes: bool = True, silent: bool = False, dense: int = 12) -> Spec:
+    """Pairs of neurons for 20 features; at p = 0.01 every neuron reads two, and 25 features are computed.
+
+    At p = 1 `dense` features are computed. `silent`: at p = 0.01 no neuron reads anything.
+    """
     densities = np.array([1.0, 0.3, 0.1, 0.01])
     pure = place(100, 40, *(((i,), np.array([[1.0, -1.0]])) for i in range(20)))
     mixed = pure + np.roll(pure, 1, axis=0)
     importance = 0.8 ** np.arange(100)
-    computed = np.arange(100) < np.array([[12], [18], [20], [25 if superposes else 20]])
+    computed = np.arange(100) < np.array([[dense], [18], [20], [25 if superposes else 20]])
     ratio = np.where(computed, 0, importance).sum(axis=1) / importance.sum()
-    weights = [pure, pure, pure, mixed if superposes else pure]
+    weights = [pure, pure, pure, 0 * pure if silent else mixed if superposes else pure]
     return Spec(
         experiment="absolute_large", W=weights, restarts=2, axes={P: densities.tolist()},
         columns={"target": "abs", "signed": True, "steps": 20_000, "loss_ratio": ratio},

@@ -14,17 +14,19 @@ from superpose_cli.toy_model.theory import (
     simplex,
     square_antiprism,
 )
-from tests.claims.specs import P, Spec, place, random_directions, rotation, with_others
+from tests.claims.specs import P, Spec, place, rotation, with_others
 
 R = "importance.last_importance"
 DIGON = simplex(1)
 
 
-def basic(name: str = "basic_small", n: int = 20, m: int = 5, decay: float = 0.7) -> Spec:
+def basic(
+    name: str = "basic_small", n: int = 20, m: int = 5, decay: float = 0.7, turned: bool = True
+) -> Spec:
     """The linear model's projector, and ReLU models with more and more digons, less important ones first."""
     densities = np.array([1.0, 0.3, 0.1, 0.03, 0.01])
     single, pairs = np.ones((1, 1)), [0, 3, 4, 5, 5]
-    turn, relu = rotation(m), []
+    turn, relu = rotation(m) if turned else np.eye(m), []
     for count in (np.array(pairs) * m) // 5:
         alone = m - count
         shared = [((alone + 2 * k, alone + 2 * k + 1), DIGON) for k in range(count)]
@@ -164,18 +166,22 @@ def smooth() -> Spec:
     return uniform("geometry", np.geomspace(1, 0.05, 40), lambda p: np.eye(400, 30) * (1 - np.log(p)))
 
 
-def dimensionality() -> Spec:
+def dimensionality(shared: bool = True, digons: bool = True) -> Spec:
+    """Digons, then also antiprisms and pentagons; or no feature that shares (not `shared`), or few digons."""
+
     def shapes(p: float) -> np.ndarray:
-        if p > 0.26:
-            return _sticky(0.3)
+        if not shared:
+            return np.eye(400, 30)
+        if p > 0.26 or not digons:
+            return _sticky(0.3 if digons or p > 0.4 else 0.1)
         parts = [(range(8), square_antiprism()), (range(8, 13), polygon(5)), (range(13, 18), polygon(5))]
         return place(400, 30, *parts, *(((18 + 2 * k, 19 + 2 * k), DIGON) for k in range(23)))
 
     return uniform("dimensionality", np.array([0.45, 0.4, 0.35, 0.3, 0.28, 0.27, 0.25, 0.22, 0.21]), shapes)
 
 
-def polytopes(bias: float = -0.21) -> Spec:
-    best = [polygon(3), simplex(3), 1.1 * polygon(5), square_antiprism()]
+def polytopes(bias: float = -0.21, size: float = 1.0) -> Spec:
+    best = [size * W for W in (polygon(3), simplex(3), 1.1 * polygon(5), square_antiprism())]
     weights, instances = with_others(best, 32)
     return Spec(
         experiment="polytopes", W=best, all_W=weights, instances=instances, restarts=32,
@@ -197,51 +203,6 @@ def perturbed(rigid: bool = False, digons_cost: float = 1.0, digons_slope: float
         experiment="perturbed_pentagon", W=pentagons, all_W=weights, restarts=16,
         axes={"data.last_probability": (0.05 * ratio).tolist()}, columns={"loss_method": "population"},
         instances={"objective": loss, "loss": loss}, tables={"feature_probability": p},
-    )  # fmt: skip
-
-
-def correlated_sets(swapped: bool = False) -> Spec:
-    """Partners orthogonal, side by side or antipodal as sets want it; swapped: features 1 and 2 change."""
-    square, line, hexagon = polygon(4), polygon(4)[[0, 2, 1, 3]], polygon(6)
-    best = [square, square, square, hexagon, line]
-    if swapped:
-        best = [W[[0, 2, 1, *range(3, len(W))]] for W in best]
-    weights, instances = with_others(best, 8)
-    return Spec(
-        experiment="correlated_sets", W=best, all_W=weights, instances=instances, restarts=8,
-        axes={"seed": [0, 1, 2, 3, 4]},
-        columns={
-            "data_kind": np.array(["correlated"] * 4 + ["anticorrelated"], dtype=object),
-            "set_size": 2,
-            "correlation": np.array([0.33, 0.67, 1, 1, np.nan]),
-        },
-    )  # fmt: skip
-
-
-def local_bases() -> Spec:
-    own = np.vstack([np.eye(10), rotation(10)])
-    random = random_directions(Spec(experiment="", W=[own], axes={})).W[0]
-    return Spec(
-        experiment="local_bases", W=[own, own, own, random], restarts=4, axes={P: [0.03, 0.05, 0.1, 0.2]},
-        columns={"data_kind": "correlated", "set_size": 10},
-    )  # fmt: skip
-
-
-def collapse() -> Spec:
-    densities = [0.02, 0.05, 0.1, 0.2, 0.5, 0.8]
-    hexagon = polygon(6)
-    merged = [hexagon[[0, 0, 2, 3, 4, 5]], hexagon[[0, 0, 2, 2, 4, 5]], hexagon[[0, 0, 2, 2, 4, 4]]]
-    relu = [hexagon, hexagon, merged[0], merged[1], merged[2], merged[2]]
-    ratio = np.array([0.16, 0.23, 0.32, 0.47, 0.92, 0.99, *np.ones(6)])
-    return Spec(
-        experiment="correlated_collapse", W=relu + [merged[2]] * 6, restarts=16,
-        axes={"model": ["relu_output", "linear"], P: densities},
-        columns={
-            "output_activation": np.repeat(np.array(["relu", "identity"], dtype=object), 6),
-            "data_kind": "correlated",
-            "set_size": 2,
-        },
-        tables={"feature_loss": ratio[:, None]},
     )  # fmt: skip
 
 
@@ -310,13 +271,14 @@ def octahedron(at_once: bool = False) -> Spec:
     )  # fmt: skip
 
 
-def adversarial(follows: bool = True) -> Spec:
-    """Vulnerability 1/D*, from 1 to 30; or the same numbers in another order."""
+def adversarial(follows: bool = True, least: float = 0.0) -> Spec:
+    """Vulnerability 1/D*, from 1 to 30, but so much at least; or the same numbers in another order."""
     crowding = np.geomspace(1, 30, 12)
     order = np.arange(12) if follows else np.array([0, 1, 11, 2, 3, 4, 5, 6, 7, 8, 9, 10])
     return Spec(
         experiment="adversarial", W=[np.eye(40, 20) * np.sqrt(x) for x in crowding],
-        axes={P: np.geomspace(1, 0.01, 12).tolist()}, columns={"vulnerability": crowding[order]},
+        axes={P: np.geomspace(1, 0.01, 12).tolist()},
+        columns={"vulnerability": np.maximum(crowding[order], least)},
     )  # fmt: skip
 
 

@@ -50,8 +50,10 @@ def test_a_right_run_holds(id: str, store: Store) -> None:
 @pytest.mark.parametrize(("id", "wrong"), [(id, wrong) for id, case in CASES.items() for wrong in case.wrong])
 def test_a_wrong_run_fails(id: str, wrong: str, store: Store) -> None:
     claim, case = CLAIMS[id], CASES[id]
-    runs = dict(zip(claim.experiments, map(store, (case.wrong[wrong], *case.right[1:])), strict=True))
-    found = claim.check(runs)
+    runs = dict(zip(claim.experiments, map(store, case.right), strict=True))
+    run = store(case.wrong[wrong])
+    assert run.name in runs
+    found = claim.check(runs | {run.name: run})
     assert (found.verdict, found.measured) == ("fails", found.measured)
 
 

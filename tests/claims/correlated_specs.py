@@ -1,0 +1,53 @@
+"""Right runs of the experiments on correlated and anticorrelated features."""
+
+import numpy as np
+
+from superpose_cli.toy_model.theory import polygon
+from tests.claims.specs import P, Spec, random_directions, rotation, with_others
+
+
+def correlated_sets(swapped: bool = False) -> Spec:
+    """Partners orthogonal, side by side or antipodal as sets want it; swapped: features 1 and 2 change."""
+    square, line, hexagon = polygon(4), polygon(4)[[0, 2, 1, 3]], polygon(6)
+    best = [square, square, square, hexagon, line]
+    if swapped:
+        best = [W[[0, 2, 1, *range(3, len(W))]] for W in best]
+    weights, instances = with_others(best, 8)
+    return Spec(
+        experiment="correlated_sets", W=best, all_W=weights, instances=instances, restarts=8,
+        axes={"seed": [0, 1, 2, 3, 4]},
+        columns={
+            "data_kind": np.array(["correlated"] * 4 + ["anticorrelated"], dtype=object),
+            "set_size": 2,
+            "correlation": np.array([0.33, 0.67, 1, 1, np.nan]),
+        },
+    )  # fmt: skip
+
+
+def local_bases(known: int = 20) -> Spec:
+    """Bases of both sets, of so many features in all, and at last random directions."""
+    both = np.vstack([np.eye(10), rotation(10)])
+    own = both * (np.arange(20) < known)[:, None]
+    random = random_directions(Spec(experiment="", W=[both], axes={})).W[0]
+    return Spec(
+        experiment="local_bases", W=[own, own, own, random], restarts=4, axes={P: [0.03, 0.05, 0.1, 0.2]},
+        columns={"data_kind": "correlated", "set_size": 10},
+    )  # fmt: skip
+
+
+def collapse() -> Spec:
+    densities = [0.02, 0.05, 0.1, 0.2, 0.5, 0.8]
+    hexagon = polygon(6)
+    merged = [hexagon[[0, 0, 2, 3, 4, 5]], hexagon[[0, 0, 2, 2, 4, 5]], hexagon[[0, 0, 2, 2, 4, 4]]]
+    relu = [hexagon, hexagon, merged[0], merged[1], merged[2], merged[2]]
+    ratio = np.array([0.16, 0.23, 0.32, 0.47, 0.92, 0.99, *np.ones(6)])
+    return Spec(
+        experiment="correlated_collapse", W=relu + [merged[2]] * 6, restarts=16,
+        axes={"model": ["relu_output", "linear"], P: densities},
+        columns={
+            "output_activation": np.repeat(np.array(["relu", "identity"], dtype=object), 6),
+            "data_kind": "correlated",
+            "set_size": 2,
+        },
+        tables={"feature_loss": ratio[:, None]},
+    )  # fmt: skip
