@@ -18,6 +18,8 @@ I64 = npt.NDArray[np.int64]
 MOST_PANELS = 40
 MOST_COLUMNS = 8
 DENSITY = "1/(1−S)"
+UNSET = "no "
+"""How the text of an unset value begins."""
 
 _LABELS = {
     "feature_probability": ("feature probabilities", "p"),
@@ -124,7 +126,12 @@ def _coordinate(keys: Sequence[str], values: Sequence[tuple[Any, ...]]) -> Coord
     names = [key.rsplit(".", 1)[-1] for key in keys]
     columns = [_column(name, column) for name, column in zip(names, zip(*values, strict=True), strict=True)]
     columns.sort(key=lambda column: not column.is_density)
-    texts = ("\n".join(parts) for parts in zip(*(column.texts for column in columns), strict=True))
+    if len(columns) == 1:
+        return columns[0]
+    # What some values of the axis leave unset is not named there: anticorrelated data has no `correlation`,
+    # which does not make it uncorrelated.
+    rows = zip(*(column.texts for column in columns), strict=True)
+    texts = ("\n".join(text for text in row if not text.startswith(UNSET)) for row in rows)
     return replace(columns[0], texts=tuple(texts))
 
 
@@ -152,7 +159,7 @@ def _text(symbol: str, value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{symbol} = {number(value)}"
     if value is None:
-        return f"no {symbol}"
+        return f"{UNSET}{symbol}"
     return f"{symbol} = {value}".replace("-", "−")
 
 

@@ -48,6 +48,18 @@ def test_names_have_no_scale_and_single_values_are_no_axis(tmp_path) -> None:
     assert rate.texts == ("learning rate = 0.1", "learning rate = 0.001")
 
 
+def test_what_a_cell_leaves_unset_is_not_denied_of_it(tmp_path) -> None:
+    """Anticorrelated data has no `correlation`: "no correlation" would say that it is independent."""
+    run = make(tmp_path, {"data": ["correlated", "anticorrelated"]})
+    axis = replace(
+        run.manifest.axes[0],
+        keys=("data", "data.correlation"),
+        values=(("correlated", 0.5), ("anticorrelated", None)),
+    )
+    zipped = replace(run, manifest=replace(run.manifest, axes=(axis,)))
+    assert coordinates(zipped)[0].texts == ("correlated\ncorrelation = 0.5", "anticorrelated")
+
+
 @given(st.integers(1, 500), st.integers(2, 50))
 def test_evenly_keeps_the_ends_and_the_spacing(count: int, most: int) -> None:
     chosen = evenly(count, most)
