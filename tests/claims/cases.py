@@ -38,6 +38,7 @@ def shifted(builder: Builder) -> Builder:
 
 basic, intro = paper.basic, paper.intro
 phase_2, phase_3 = paper.phase_2, paper.phase_3
+sets, local_bases = correlated.correlated_sets, correlated.local_bases
 
 CASES = {
     "analogies-are-exact": case(paper.analogy, not_broken=partial(paper.analogy, broken=False)),
@@ -109,15 +110,18 @@ CASES = {
         one_slope=partial(paper.perturbed, digons_slope=0.4), shuffled_W=scrambled(paper.perturbed),
     ),
     **{
-        name: case(correlated.correlated_sets, swapped=partial(correlated.correlated_sets, swapped=True))
-        for name in (
-            "correlated-orthogonal", "partial-correlation-suffices", "correlated-side-by-side",
-            "anticorrelated-antipodal",
+        name: case(
+            sets, swapped=partial(sets, swapped=True), indifferent=partial(sets, indifferent=True)
         )
+        for name in ("correlated-orthogonal", "partial-correlation-suffices")
+    },
+    **{
+        name: case(sets, swapped=partial(sets, swapped=True))
+        for name in ("correlated-side-by-side", "anticorrelated-antipodal")
     },
     "local-bases": case(
-        correlated.local_bases, shuffled_W=scrambled(correlated.local_bases), another_p=shifted(correlated.local_bases),
-        no_feature=partial(correlated.local_bases, known=0), one_set=partial(correlated.local_bases, known=10),
+        local_bases, shuffled_W=scrambled(local_bases), another_p=shifted(local_bases),
+        no_feature=partial(local_bases, known=0), one_set=partial(local_bases, known=10),
     ),
     "collapse-starts-as-hexagon": case(
         correlated.collapse, another_p=changed(correlated.collapse, paper.reversed_densities),

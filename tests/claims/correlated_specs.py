@@ -6,20 +6,32 @@ from superpose_cli.toy_model.theory import polygon
 from tests.claims.specs import P, Spec, random_directions, rotation, with_others
 
 
-def correlated_sets(swapped: bool = False) -> Spec:
-    """Partners orthogonal, side by side or antipodal as sets want it; swapped: features 1 and 2 change."""
+def correlated_sets(swapped: bool = False, indifferent: bool = False) -> Spec:
+    """Partners orthogonal, side by side or antipodal as sets want it; swapped: features 1 and 2 change.
+
+    At correlation 0 three of eight squares have opposite partners, at no higher cost; at 0.33 two, at three
+    times the cost; above none. `indifferent`: at all as at 0.
+    """
     square, line, hexagon = polygon(4), polygon(4)[[0, 2, 1, 3]], polygon(6)
-    best = [square, square, square, hexagon, line]
+    opposite, cost = [3, 2, 0, 0], [1.05, 3.0, 1.0, 1.0]
+    if indifferent:
+        opposite, cost = [3] * 4, [1.05] * 4
+    weights, objective = [], []
+    for count, price in zip(opposite, cost, strict=True):
+        weights += [square] * (8 - count) + [line] * count
+        objective += [1.0] * (8 - count) + [price] * count
+    others, instances = with_others([hexagon, line], 8)
+    weights += others
     if swapped:
-        best = [W[[0, 2, 1, *range(3, len(W))]] for W in best]
-    weights, instances = with_others(best, 8)
+        weights = [W[[0, 2, 1, *range(3, len(W))]] for W in weights]
     return Spec(
-        experiment="correlated_sets", W=best, all_W=weights, instances=instances, restarts=8,
-        axes={"seed": [0, 1, 2, 3, 4]},
+        experiment="correlated_sets", W=weights[::8], all_W=weights, restarts=8,
+        instances={"objective": np.r_[objective, instances["objective"]]},
+        axes={"seed": [0, 1, 2, 3, 4, 5]},
         columns={
-            "data_kind": np.array(["correlated"] * 4 + ["anticorrelated"], dtype=object),
+            "data_kind": np.array(["correlated"] * 5 + ["anticorrelated"], dtype=object),
             "set_size": 2,
-            "correlation": np.array([0.33, 0.67, 1, 1, np.nan]),
+            "correlation": np.array([0, 0.33, 0.67, 1, 1, np.nan]),
         },
     )  # fmt: skip
 
