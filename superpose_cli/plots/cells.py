@@ -78,6 +78,9 @@ class Lines:
     """(lines, len(x)); -1: not stored (yet)."""
     labels: tuple[str, ...]
     """One per line; ('',) where there is one line."""
+    shape: tuple[int, ...]
+    """Values of each of the other axes; (1,) without one. Their product is the number of lines before any are
+    left out."""
     note: str
     """What is not shown, or ''."""
 
@@ -199,8 +202,17 @@ def over_one_axis(run: Run, most_lines: int | None = None, most_cells: int | Non
         x=x[along],
         cells=shown,
         labels=tuple(labels[i] for i in down),
+        shape=tuple(len(axis) for axis in others) or (1,),
         note=_note(shown.size, cells.size, "cell", int(missing.sum())),
     )
+
+
+def around(count: int, most: int, peak: int) -> I64:
+    """`evenly`, with the inner index nearest to `peak` moved to it; most >= 3."""
+    chosen = evenly(count, most)
+    if peak not in chosen:
+        chosen[1 + np.abs(chosen[1:-1] - peak).argmin()] = peak
+    return chosen
 
 
 def panels(run: Run) -> Panels:

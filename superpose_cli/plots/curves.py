@@ -30,6 +30,8 @@ LONG = 24
 """More letters than this on an axis of names are turned, so that they do not meet."""
 FEW = 8
 """Up to so many values of a linear axis are its ticks."""
+MOST_LISTED = 6
+"""Up to so many values are a legend's entries, more have a colour bar."""
 
 
 def set_horizontal(ax: Axes, x: Coordinate) -> None:
@@ -91,14 +93,13 @@ def line_colours(count: int, style: Style) -> list[str]:
 def value_colours(
     coordinate: Coordinate, style: Style
 ) -> tuple[list[tuple[float, float, float]], ScalarMappable | None]:
-    """Colours of a coordinate's values, with the mappable of their colour bar where they have a scale."""
-    if coordinate.named or len(coordinate) == 1:
+    """Colours of a coordinate's values, with the mappable of a colour bar for many on a scale."""
+    if coordinate.named or coordinate.name == "seed" or len(coordinate) == 1:
         return [to_rgb(colour) for colour in line_colours(len(coordinate), style)], None
     low, high = float(coordinate.positions.min()), float(coordinate.positions.max())
     scale = (LogNorm if coordinate.log else Normalize)(low, high)
-    return [to_rgb(colour) for colour in style.ordered(scale(coordinate.positions))], ScalarMappable(
-        scale, style.ordered
-    )
+    colours = [to_rgb(colour) for colour in style.ordered(scale(coordinate.positions))]
+    return colours, ScalarMappable(scale, style.ordered) if len(coordinate) > MOST_LISTED else None
 
 
 def coordinate_key(
@@ -108,14 +109,22 @@ def coordinate_key(
     colours: Sequence[tuple[float, float, float]],
     mappable: ScalarMappable | None,
     style: Style,
+    marks: Sequence[Line2D] = (),
 ) -> None:
-    """What the colours of `value_colours` mean: a colour bar, a legend of names, or nothing for one value."""
+    """What the colours of `value_colours` mean: a colour bar, a legend of values, or nothing for one.
+
+    `marks` are labelled lines that the legend has as well.
+    """
     if mappable is not None:
         bar = colour_bar(figure, mappable, axes, style, label=coordinate.label)
         set_ticks(bar.ax.yaxis, coordinate)
     elif len(coordinate) > 1:
-        lines = [Line2D([], [], color=colour) for colour in colours]
-        figure.legend(lines, coordinate.inline, loc="outside right upper")
+        lines = zip(colours, coordinate.inline, strict=True)
+        marks = [*(Line2D([], [], color=colour, label=text) for colour, text in lines), *marks]
+    if marks:
+        beside = mappable is None
+        figure.legend(handles=marks, loc=f"outside {'right upper' if beside else 'upper right'}",
+                      ncols=1 if beside else len(marks))  # fmt: skip
 
 
 def spread_labels(values: Sequence[float], gap: float) -> list[float]:

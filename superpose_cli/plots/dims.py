@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from superpose_cli.plots.cells import Coordinate, Lines, over_one_axis
-from superpose_cli.plots.curves import line_colours, set_horizontal, spread_labels
+from superpose_cli.plots.curves import line_colours, set_horizontal, set_log_ticks, spread_labels
 from superpose_cli.plots.panels import write_note
 from superpose_cli.plots.stored import best_cells, best_features, refuse
 from superpose_cli.plots.style import Style
@@ -33,6 +33,8 @@ F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
 MOST_LINES = 6
+WIDEST = 0.02
+"""Dots are spread by at most so much of the axis to either side of where they belong."""
 _GOLDEN = 0.6180339887498949
 
 
@@ -96,26 +98,23 @@ def draw(data: Dims, style: Style, title: str) -> Figure:
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2.1])
     colours = [style.dedicated] if len(data.at) == 1 else line_colours(len(data.at), style)
     lone = len(data.at) == 1
+    top_end = _frame(data)
+    look = {"ms": 2.6 * style.line, "ls": "none"}
     for i, (stars, empty, label, colour) in enumerate(
         zip(data.dims_per_feature, data.empty, data.lines.labels, colours, strict=True)
     ):
+        counted_ones = np.where(empty, np.nan, stars)
+        joined = look | {"ls": "none" if x.named else "-"}
+        top.plot(x.positions, counted_ones, marker="o", color=colour, label=label, zorder=3, **joined)
+        hollow = empty & (stars <= top_end[1])
         top.plot(
-            x.positions,
-            stars,
-            "o" if x.named else "o-",
-            ms=2.6 * style.line,
-            color=colour,
-            label=label,
-            zorder=3,
-        )
-        top.plot(
-            x.positions[empty],
-            stars[empty],
-            "o",
-            ms=2.6 * style.line,
+            x.positions[hollow],
+            stars[hollow],
+            marker="o",
             color=colour,
             mfc=style.background,
             zorder=4,
+            **look,
         )
         bottom.scatter(
             jittered(x, data.at[i]), data.dimensionality[i], s=5 * style.line**2, lw=0, color=colour,
@@ -124,8 +123,10 @@ def draw(data: Dims, style: Style, title: str) -> Figure:
     if not lone:
         columns = max(1, 60 // (6 + max(map(len, data.lines.labels))))
         top.legend(ncols=columns, loc="lower left", bbox_to_anchor=(0, 1.02), borderaxespad=0)
-    height = float(np.nanmax(data.dims_per_feature, initial=1.0))
-    top.set(ylabel="dimensions per feature\nD* = m / ‖W‖$_F^2$", ylim=(0, min(2.0, height) * 1.08))
+    if top_end[0] > 0:
+        top.set_yscale("log")
+        set_log_ticks(top.yaxis, *top_end)
+    top.set(ylabel="dimensions per feature\nD* = m / ‖W‖$_F^2$", ylim=top_end)
     bottom.set(ylabel="share of a dimension $D_i$", ylim=(0, 1.05))
     sticky = [(fraction, name) for fraction, name in FRACTION_LINES if fraction in (1, Fraction(1, 2))]
     _fraction_lines(top, sticky, 0.3, style)
@@ -134,6 +135,13 @@ def draw(data: Dims, style: Style, title: str) -> Figure:
     top.tick_params(labelbottom=False)
     write_note(figure, data.lines.note, style)
     return figure
+
+
+def _frame(data: Dims) -> tuple[float, float]:
+    """What the upper axis spans, of D* that counts features: from 0, or logarithmic where it exceeds 2."""
+    values = data.dims_per_feature[np.isfinite(data.dims_per_feature) & ~data.empty]
+    low, high = float(values.min(initial=1.0)), float(values.max(initial=1.0))
+    return (min(0.4, 0.9 * low), 1.15 * high) if high > 2 else (0.0, 1.08 * high)
 
 
 def words(data: Dims) -> Words:
@@ -146,7 +154,7 @@ def words(data: Dims) -> Words:
         )
     ]
     return Words(
-        title=_title(data.dims_per_feature[~data.empty]),
+        title=_title(np.where(data.empty, np.nan, data.dims_per_feature)),
         paragraphs=(
             f"{shown_restart(data.restarts)} " + " ".join(lines),
             f"Of {counted(len(points), 'represented feature')} (‖W_i‖² > 0.25; {data.n_ignored} that "
@@ -156,7 +164,8 @@ def words(data: Dims) -> Words:
         reading=(
             "Above: D* = m / ‖W‖_F², about the number of hidden dimensions for each represented feature; 1 "
             "is a dimension each, 1/2 two features a dimension; hollow where no feature is represented, so "
-            "that there is none to count. Below: a dot is one represented feature and its own share "
+            "that there is none to count (left out where ‖W‖ is so small that it exceeds the frame). Below: "
+            "a dot is one represented feature and its own share "
             "D_i = ‖W_i‖² / Σ_j (Ŵ_i · W_j)², jittered sideways inside its cell; the labelled "
             "lines are the shares in regular arrangements."
         ),
@@ -166,13 +175,12 @@ def words(data: Dims) -> Words:
 
 def jittered(x: Coordinate, at: I64) -> F64:
     """Positions of the points, spread inside their cell's share of the axis, the same at every call."""
-    if len(x) == 1:
-        low, high = -0.12, 0.12
-    else:
-        shown = np.log(x.positions) if x.log else x.positions
-        low, high = -0.32 * np.diff(shown).min(), 0.32 * np.diff(shown).min()
-    offset = low + (high - low) * ((np.arange(len(at)) * _GOLDEN) % 1)
-    return x.positions[at] * np.exp(offset) if x.log else x.positions[at] + offset
+    shown = np.log(x.positions) if x.log else x.positions
+    half = 0.12 if len(x) == 1 else float(min(0.32 * np.diff(shown).min(), WIDEST * np.ptp(shown)))
+    offset = half * (2 * ((np.arange(len(at)) * _GOLDEN) % 1) - 1)
+    if x.is_density:  # nothing is denser than p = 1
+        offset = np.where(shown[at] + offset < 0, -offset, offset)
+    return np.exp(shown[at] + offset) if x.log else shown[at] + offset
 
 
 def opacity(points_a_cell: float) -> float:
@@ -203,16 +211,18 @@ def _fraction_lines(
 
 def _tell_line(x: Coordinate, label: str, stars: F64, empty: npt.NDArray[np.bool_], at: I64, own: F64) -> str:
     """D* along one line, and the features while it sticks at 1/2."""
-    there = np.flatnonzero(np.isfinite(stars))
+    there = np.flatnonzero(np.isfinite(stars) & ~empty)
     head = f"{sentence(label)}: " if label else ""
+    without = _tell_empty(x, empty)
     if not len(there):
-        return f"{head}nothing is stored."
+        return f"{head}nothing is stored." if not without else f"{head}D* counts no feature.{without}"
     if len(there) < 2:
+        place = f" at {x.inline[there[0]]}" if len(x) > 1 else ""
         shares = f" and D_i {span(own)}" if len(own) else ""
-        return f"{head}D* is {span(stars[there])}{shares}.{_tell_empty(x, stars, empty)}"
+        return f"{head}D* is {span(stars[there])}{shares}{place}.{without}"
     text = (
         f"{head}D* goes from {number(float(stars[there[0]]))} at {x.inline[there[0]]} to "
-        f"{number(float(stars[there[-1]]))} at {x.inline[there[-1]]}.{_tell_empty(x, stars, empty)}"
+        f"{number(float(stars[there[-1]]))} at {x.inline[there[-1]]}.{without}"
     )
     sticky = np.flatnonzero(~empty & (stars >= 0.48) & (stars <= 0.54))
     if not len(sticky):
@@ -227,15 +237,10 @@ def _tell_line(x: Coordinate, label: str, stars: F64, empty: npt.NDArray[np.bool
     )
 
 
-def _tell_empty(x: Coordinate, stars: F64, empty: npt.NDArray[np.bool_]) -> str:
+def _tell_empty(x: Coordinate, empty: npt.NDArray[np.bool_]) -> str:
     """At which cells D* counts no feature."""
     at = np.flatnonzero(empty)
-    if not len(at):
-        return ""
-    return (
-        f" No feature is represented in {_places(x, at)}: D* = {span(stars[at])} there does not mean that "
-        "features have dimensions, and is drawn hollow."
-    )
+    return f" No feature is represented in {_places(x, at)}, so that D* counts none there." if len(at) else ""
 
 
 def _places(x: Coordinate, at: I64) -> str:
@@ -253,9 +258,12 @@ def _tell_fractions(points: F64) -> str:
 
 
 def _title(stars: F64) -> str:
+    """The extremes of D* (lines, x), NaN where it counts nothing; a lone line's in its order."""
     finite = stars[np.isfinite(stars)]
     if len(finite) < 2:
         return f"Dimensions per feature: D* = {span(finite)}" if len(finite) else "Dimensions per feature"
-    return (
-        f"Dimensions per feature: D* from {number(float(finite.max()))} down to {number(float(finite.min()))}"
-    )
+    low, high = number(float(finite.min())), number(float(finite.max()))
+    if len(stars) > 1 or low == high:
+        return f"Dimensions per feature: D* = {span(finite)}"
+    rising = np.nanargmin(stars[0]) < np.nanargmax(stars[0])
+    return f"Dimensions per feature: D* from {f'{low} up to {high}' if rising else f'{high} down to {low}'}"

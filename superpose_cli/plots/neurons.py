@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from superpose_cli.plots.cells import Panels, panels
 from superpose_cli.plots.panels import label_rows, panel_figure, tell, write_note
-from superpose_cli.plots.stored import best_weights, refuse_if_all_diverged
+from superpose_cli.plots.stored import best_cells, best_weights, refuse_if_all_diverged
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import Words, note_sentence, number, shown_restart, span
 from superpose_cli.results.run import Run
@@ -32,7 +32,7 @@ class Neurons:
     W: tuple[F64, ...]
     """(n, m) per shown cell, units ordered by their most important feature; empty where it diverged."""
     privileged: bool
-    """Whether all models have a ReLU on the hidden layer."""
+    """Whether in all models a ReLU or an L1 penalty on the hidden layer sets its units apart."""
     restarts: int
 
 
@@ -41,11 +41,11 @@ def select(run: Run) -> Neurons:
     layout = panels(run)
     weights = best_weights(run, layout.shown)
     refuse_if_all_diverged("neurons", run, [w.W for w in weights.values()])
-    activations = run.best(columns=["hidden_activation"])["hidden_activation"]
+    best = best_cells(run, ["hidden_activation", "hidden_l1"])
     return Neurons(
         panels=layout,
         W=tuple(ordered(weights[cell].W) for cell in layout.shown.tolist()),
-        privileged=bool((activations == "relu").all()),
+        privileged=bool(((best["hidden_activation"] == "relu") | (best["hidden_l1"] > 0)).all()),
         restarts=run.restarts,
     )
 
@@ -121,8 +121,8 @@ def words(data: Neurons) -> Words:
     told = tell(data.panels, names, lambda where, name, at: _tell(where, name, [data.W[i] for i in at]))
     counts = [np.bincount(neuron_kinds(W), minlength=3) for W in data.W if W.size]
     warning = "" if data.privileged else (
-        " Not all of these models have a ReLU on the hidden layer: without one its units are arbitrary "
-        "axes, and the stacks say nothing about the model."
+        " Not all of these models have a ReLU or an L1 penalty on the hidden layer: without either its units "
+        "are arbitrary axes, and the stacks say nothing about the model."
     )  # fmt: skip
     return Words(
         title=f"What the neurons carry: {span([c[1] for c in counts])} monosemantic of "

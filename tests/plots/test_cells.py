@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superpose_cli.plots.cells import coordinates, evenly, over_one_axis, panels
+from superpose_cli.plots.cells import around, coordinates, evenly, over_one_axis, panels
 from superpose_cli.plots.panels import stretches, tell
 from superpose_cli.results.run import load_run
 from tests.synthetic import write_run
@@ -67,6 +67,15 @@ def test_evenly_keeps_the_ends_and_the_spacing(count: int, most: int) -> None:
     assert chosen[0] == 0
     assert chosen[-1] == count - 1
     assert np.ptp(np.diff(chosen)) <= 1 if len(chosen) > 1 else True
+
+
+@given(st.integers(1, 200), st.integers(3, 20), st.integers(0, 199))
+def test_around_keeps_the_ends_and_the_peak(count: int, most: int, peak: int) -> None:
+    peak %= count
+    chosen = around(count, most, peak).tolist()
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) == min(count, most)
+    assert {0, peak, count - 1} <= set(chosen)
 
 
 @pytest.mark.parametrize(

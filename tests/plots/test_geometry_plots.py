@@ -127,6 +127,8 @@ def test_neurons_are_ordered_counted_and_stacked(tmp_path) -> None:
     assert "arbitrary axes" not in plotted.words.paragraphs[0]
     other = load_run(write_run(tmp_path / "other", W[None]))
     assert "arbitrary axes" in PLOTS["neurons"](other, STYLE).words.paragraphs[0]
+    penalised = load_run(write_run(tmp_path / "l1", W[None], columns={"hidden_l1": 0.01}))
+    assert "arbitrary" not in PLOTS["neurons"](penalised, STYLE).words.paragraphs[0], "L1 turns with no axes"
 
 
 # ---------------------------------------------------------------- trajectories

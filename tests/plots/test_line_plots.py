@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from superpose_cli.errors import RunError
+from superpose_cli.plots.dims import jittered
 from superpose_cli.plots.phase import select as select_phase
 from superpose_cli.plots.registry import PLOTS
 from superpose_cli.plots.style import find_style
@@ -105,8 +106,36 @@ def test_dims_is_hollow_where_no_feature_is_represented(tmp_path) -> None:
     ]
     assert hollow.get_xdata().tolist() == [1.0]
     text = plotted.words.paragraphs[0]
-    assert "No feature is represented in 1 cell (1/(1−S) = 1, p = 1): D* = 1.02 there" in text
-    assert plotted.words.title == "Dimensions per feature: D* from 0.502 down to 0.5"
+    assert "No feature is represented in 1 cell (1/(1−S) = 1, p = 1), so that D* counts none there" in text
+    assert "D* goes from 0.5 at 1/(1−S) = 3.33" in text, "the first that counts a feature"
+    assert plotted.words.title == "Dimensions per feature: D* from 0.5 up to 0.502"
+
+
+def test_dims_that_rise_stay_in_the_frame_and_are_told_so(tmp_path) -> None:
+    """D* grows as features die, and says nothing where none is left: 1e16 of them are no dimensions."""
+    W = np.stack([np.vstack([np.eye(2), -np.eye(2)]), np.eye(4, 2) * [1, 0.1], np.full((4, 2), 1e-8)])
+    W[1] *= 0.52
+    axes = {"model.hidden_l1": [0.001, 0.01, 0.1]}
+    plotted = PLOTS["dims"](load_run(write_run(tmp_path / "run", W, axes=axes)), STYLE)
+    top = panel_axes(plotted.figure)[0]
+    assert top.get_yscale() == "log"
+    shown = np.concatenate([line.get_ydata() for line in top.lines if line.get_marker() == "o"])
+    low, high = top.get_ylim()
+    assert np.nanmax(shown) == pytest.approx(2 / (0.2704 * 1.01))
+    assert low < np.nanmin(shown) <= np.nanmax(shown) < high
+    assert plotted.words.title == "Dimensions per feature: D* from 0.5 up to 7.32"
+    text = plotted.words.paragraphs[0]
+    assert "D* goes from 0.5 at λ = 0.001 to 7.32 at λ = 0.01." in text
+    assert "e16" not in text
+
+
+def test_dots_stay_near_their_cell_and_none_is_denser_than_p_1(tmp_path) -> None:
+    x = PLOTS["dims"].select(dims_run(tmp_path)).lines.x
+    at = np.repeat(np.arange(3), 500)
+    spread = jittered(x, at)
+    assert spread.min() >= 1
+    assert np.abs(np.log(spread / x.positions[at])).max() < 0.07
+    assert len(np.unique(spread)) == 1500
 
 
 def test_dims_needs_a_represented_feature(tmp_path) -> None:
@@ -373,6 +402,47 @@ def test_other_restarts_are_drawn_thinly_while_they_are_few(tmp_path, restarts: 
     ax = panel_axes(PLOTS["history"](history_run(tmp_path, [0.5, 0.5], restarts), STYLE).figure)[0]
     assert len(ax.lines) == lines
     assert sum(line.get_linewidth() > STYLE.line for line in ax.lines) == 2
+
+
+def finite_history(tmp_path):
+    """Two weight decays over T with two data seeds: the loss on fresh rows rises, most of all at T = 50."""
+    axes = {"train.weight_decay": [0.01, 1.0], "data.n_rows": [5, 10, 20, 50, 500], "seed": [0, 1]}
+    final = np.tile(np.repeat([1.1, 1.2, 1.3, 2.0, 0.5], 2), 2) + 0.01 * np.arange(20)
+    fresh = np.stack([np.ones(20), final], axis=1)
+    table = np.stack([np.ones(20), np.full(20, 1e-9)], axis=1)
+    return load_run(
+        write_run(
+            tmp_path / "run", np.tile(np.eye(3, 2), (20, 1, 1)), axes=axes, steps=[0, 10],
+            columns={"data_kind": "finite", "loss_ratio": final}, feature_loss=final[:, None],
+            history_loss=fresh, history_train_loss=table,
+        )
+    )  # fmt: skip
+
+
+def test_history_tells_a_loss_that_rises_as_rising(tmp_path) -> None:
+    text = PLOTS["history"](finite_history(tmp_path), STYLE).words.paragraphs[0]
+    assert "the recorded loss does not fall in 8 of 12 cells: there it goes from 1 to 1.1–2.17" in text
+    assert "in the others it falls from 1 to 0.58–0.69; 90 % of the fall is done by step 10." in text
+    assert "highest at weight decay = 1, T = 50, seed = 1." in text
+    assert "On the rows of the table that is trained on it ends at 1e−9." in text
+
+
+def test_history_has_the_ends_of_each_axis_and_the_peak(tmp_path) -> None:
+    plotted = PLOTS["history"](finite_history(tmp_path), STYLE)
+    with STYLE.active():
+        plotted.figure.draw_without_rendering()
+    axes = panel_axes(plotted.figure)
+    titles = [ax.get_title().replace("\n", " ") for ax in axes]
+    assert titles == [f"weight decay = {wd}, T = {T}" for wd in ("0.01", "1") for T in (5, 50, 500)]
+    boxes = [ax.title.get_window_extent() for ax in axes]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    for ax in axes:
+        dashed = [line for line in ax.lines if line.get_linestyle() == "--"]
+        assert [line.get_ydata().tolist() for line in dashed] == [[1, 1e-9]] * 2
+        assert len(ax.lines) == 4
+    legends = [[text.get_text() for text in legend.get_texts()] for legend in plotted.figure.legends]
+    assert legends == [["seed = 0", "seed = 1", "fresh rows", "training rows"]]
+    assert "12 of 20 cells shown, the highest loss among them" in plotted.words.markdown()
 
 
 def test_history_needs_records(tmp_path) -> None:
