@@ -68,7 +68,7 @@ def analogies_are_exact(run: Run) -> Measured:
 def superposition_costs_retrieval(run: Run) -> Measured:
     found = _solved(run, "identity")
     (dense, first), (sparse, last) = found[0], found[-1]
-    shared = not dense.superposed.any() and bool(sparse.superposed.any())
+    shared = not dense.superposed.any() and bool(sparse.superposed[sparse.represented].all())
     return Measured(
         shared and first.decoded == 1 and last.decoded < 1,
         f"{100 * first.decoded:.0f} % at p = {dense.p:.3g}, {100 * last.decoded:.1f} % at p = {sparse.p:.3g}",

@@ -233,16 +233,19 @@ def weight_decay_removes_the_bump(run: Run) -> Measured:
     source="paper",
     citation="double descent over the size of the data set and of the model",
     experiment="double_descent_reduced",
-    expected="the peak of m = 4 is at a larger T than that of m = 2",
+    expected="the highest test loss of m = 4 is at a larger T than that of m = 2",
     tolerance="none: sizes of the data set are counted in steps of the grid",
+    departs="The bump of m = 4 is not seen to end: its highest loss is at the largest T there is, so "
+    "its peak is at that T or beyond.",
 )
 def larger_models_need_more_data(run: Run) -> Measured:
     need_setting(run, steps=5000, data_kind="finite")
     small, large = (_curves(run, 0.01, m) for m in (2, 4))
     at, later = (max(curve, key=lambda T: curve[T]) for curve in (small, large))
+    end = ", the largest, or beyond" if later == max(large) else ""
     return Measured(
         later > at and large[later] > 1.2,
-        f"m = 2 peaks at T = {at} ({small[at]:.2f}), m = 4 at T = {later} ({large[later]:.2f})",
+        f"m = 2 peaks at T = {at} ({small[at]:.2f}), m = 4 at T = {later} ({large[later]:.2f}){end}",
         {"peak_rows_2": at, "peak_rows_4": later},
     )
 

@@ -42,7 +42,10 @@ sets, local_bases = correlated.correlated_sets, correlated.local_bases
 
 CASES = {
     "analogies-are-exact": case(paper.analogy, not_broken=partial(paper.analogy, broken=False)),
-    "superposition-costs-retrieval": case(paper.analogy, none=partial(paper.analogy, superposed=False)),
+    "superposition-costs-retrieval": case(
+        paper.analogy, none=partial(paper.analogy, superposed=False),
+        some=partial(paper.analogy, alone=2),
+    ),
     "axes-square-pentagon": case(
         intro, shuffled_W=scrambled(intro), another_p=shifted(intro), linear=changed(intro, paper.two_axes)
     ),
@@ -74,7 +77,9 @@ CASES = {
         one_sign_costs_nothing=partial(phase_2, cheap=True), pairs_are_dear=partial(phase_2, shift=0.6),
     ),
     "sticky-one": case(paper.geometry, smooth=paper.smooth),
-    "sticky-half": case(paper.geometry, smooth=paper.smooth, another_p=shifted(paper.smooth)),
+    "sticky-half": case(
+        paper.geometry, smooth=paper.smooth, another_p=shifted(paper.smooth), knee=paper.knee
+    ),
     "half-is-antipodal-pairs": case(
         paper.geometry, shuffled_W=scrambled(paper.geometry), another_p=shifted(paper.geometry)
     ),
@@ -90,8 +95,8 @@ CASES = {
         all_dedicated=partial(paper.dimensionality, shared=False),
     ),
     "pentagons-and-antiprisms": case(
-        paper.dimensionality, shuffled_W=scrambled(paper.dimensionality),
-        another_p=shifted(paper.dimensionality),
+        paper.dimensionality, paper.geometry, shuffled_W=scrambled(paper.dimensionality),
+        another_p=shifted(paper.dimensionality), no_line=scrambled(paper.geometry),
     ),
     "pure-polytopes": case(paper.polytopes, shuffled_W=scrambled(paper.polytopes)),
     "dimensions-add-up": case(paper.geometry, shuffled_W=scrambled(paper.geometry)),
@@ -109,12 +114,14 @@ CASES = {
         digons_dearer=partial(paper.perturbed, digons_cost=1.3),
         one_slope=partial(paper.perturbed, digons_slope=0.4), shuffled_W=scrambled(paper.perturbed),
     ),
-    **{
-        name: case(
-            sets, swapped=partial(sets, swapped=True), indifferent=partial(sets, indifferent=True)
-        )
-        for name in ("correlated-orthogonal", "partial-correlation-suffices")
-    },
+    "correlated-orthogonal": case(
+        sets, swapped=partial(sets, swapped=True), indifferent=partial(sets, opposite=(3, 3, 3, 3)),
+        at_no_correlation_too=partial(sets, opposite=(0, 0, 0, 0)),
+    ),
+    "partial-correlation-suffices": case(
+        sets, swapped=partial(sets, swapped=True), indifferent=partial(sets, cost=(1.05, 1.05, 1.05, 1.05)),
+        at_no_correlation_too=partial(sets, cost=(3.0, 3.0, 3.0, 3.0)),
+    ),
     **{
         name: case(sets, swapped=partial(sets, swapped=True))
         for name in ("correlated-side-by-side", "anticorrelated-antipodal")

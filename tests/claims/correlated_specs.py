@@ -6,16 +6,17 @@ from superpose_cli.toy_model.theory import polygon
 from tests.claims.specs import P, Spec, random_directions, rotation, with_others
 
 
-def correlated_sets(swapped: bool = False, indifferent: bool = False) -> Spec:
+def correlated_sets(
+    swapped: bool = False,
+    opposite: tuple[int, ...] = (3, 2, 0, 0),
+    cost: tuple[float, ...] = (1.05, 3.0, 1.0, 1.0),
+) -> Spec:
     """Partners orthogonal, side by side or antipodal as sets want it; swapped: features 1 and 2 change.
 
-    At correlation 0 three of eight squares have opposite partners, at no higher cost; at 0.33 two, at three
-    times the cost; above none. `indifferent`: at all as at 0.
+    `opposite` and `cost`, at correlations of 0, 0.33, 0.67 and 1: how many of eight squares have opposite
+    partners, and how many times as much as the others these cost.
     """
     square, line, hexagon = polygon(4), polygon(4)[[0, 2, 1, 3]], polygon(6)
-    opposite, cost = [3, 2, 0, 0], [1.05, 3.0, 1.0, 1.0]
-    if indifferent:
-        opposite, cost = [3] * 4, [1.05] * 4
     weights, objective = [], []
     for count, price in zip(opposite, cost, strict=True):
         weights += [square] * (8 - count) + [line] * count

@@ -147,11 +147,12 @@ def uniform(name: str, densities: np.ndarray, shapes: Callable[[float], np.ndarr
 
 
 def _sticky(p: float) -> np.ndarray:
-    """30 features alone, then 30 digons, then 15 pentagons, in 30 dimensions; digons from p = 0.6."""
+    """30 features alone, then 30 digons, then 15 pentagons that grow, in 30 dimensions; digons from p = 0.6."""
     x = np.log(1 / p)
     pairs = int(np.clip(30 * (x - 0.5) / 0.2, 0, 30))
     if x > 1.5:
-        return place(400, 30, *((range(5 * k, 5 * k + 5), polygon(5)) for k in range(15)))
+        size = np.exp(0.4 * (x - 1.5))
+        return size * place(400, 30, *((range(5 * k, 5 * k + 5), polygon(5)) for k in range(15)))
     single = np.ones((1, 1))
     paired = [((2 * k, 2 * k + 1), DIGON) for k in range(pairs)]
     return place(400, 30, *paired, *(((2 * pairs + k,), single) for k in range(30 - pairs)))
@@ -164,6 +165,16 @@ def geometry() -> Spec:
 def smooth() -> Spec:
     """D* falls evenly with ln 1/p."""
     return uniform("geometry", np.geomspace(1, 0.05, 40), lambda p: np.eye(400, 30) * (1 - np.log(p)))
+
+
+def knee() -> Spec:
+    """D* falls steeply to 0.55, then evenly and less, without a plateau."""
+
+    def shape(p: float) -> np.ndarray:
+        x = -np.log(p)
+        return np.eye(400, 30) / np.sqrt(max(1 - 2.2 * max(x - 0.2, 0), 0.55 - 0.15 * (x - 0.4045), 0.1))
+
+    return uniform("geometry", np.geomspace(1, 0.05, 40), shape)
 
 
 def dimensionality(shared: bool = True, digons: bool = True) -> Spec:
@@ -297,13 +308,16 @@ def doubling(grows: bool = True) -> Spec:
     )
 
 
-def analogy(superposed: bool = True, broken: bool = True) -> Spec:
+def analogy(superposed: bool = True, broken: bool = True, alone: int = 0) -> Spec:
     """Six features with a dimension each, then twelve in digons (or six again), each with and without ReLU.
 
-    Not `broken`: those with a hidden ReLU keep to the six, along its axes.
+    Not `broken`: those with a hidden ReLU keep to the six, along its axes. `alone`: so many of the superposed
+    have a dimension each after all.
     """
     single = place(12, 6, *(((i,), np.ones((1, 1))) for i in range(6)))
-    digons = place(12, 6, *(((2 * k, 2 * k + 1), DIGON) for k in range(6))) @ rotation(6)
+    digons = place(12, 6, *(((2 * k, 2 * k + 1), DIGON) for k in range(6)))
+    digons[1 : 2 * alone : 2] = 0
+    digons = digons @ rotation(6)
     shared = digons if superposed else single
     return Spec(
         experiment="analogy", W=[single, shared, single, shared if broken else single],
