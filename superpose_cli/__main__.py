@@ -1,5 +1,16 @@
-"""`python -m superpose_cli` is `superpose`."""
+"""`superpose`, and `python -m superpose_cli`."""
 
-from superpose_cli.cli.app import main
+import sys
 
-main()
+
+def main() -> None:
+    """The console script. Ctrl-C while the program itself is still being loaded ends it without a word."""
+    try:
+        from superpose_cli.cli.app import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

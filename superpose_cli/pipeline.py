@@ -79,7 +79,7 @@ def run_experiment(
         return _already_done(ours, path, grid)
     remote = remote_launcher(config.launcher)
     with nullcontext() if remote is None else remote.open(watch):
-        engine, chosen = _choose(config, grid, experiment, remote, ours)
+        engine, chosen = _choose(config, grid, experiment, remote, ours, watch)
         if ours is not None:  # else the store says what differs
             _check_continues(ours, chosen, config, grid, path)
             if _is_whole(ours, path, grid):
@@ -207,7 +207,12 @@ def _prepare(
 
 
 def _choose(
-    config: Config, grid: Grid, experiment: Experiment, remote: Remote | None, stored: Manifest | None
+    config: Config,
+    grid: Grid,
+    experiment: Experiment,
+    remote: Remote | None,
+    stored: Manifest | None,
+    watch: Watch,
 ) -> tuple[Engine | None, Chosen]:
     """The engine that trains the run (here, if there is one), and what to tell of it.
 
@@ -229,6 +234,7 @@ def _choose(
             numerics=stored.numerics,
             reason="as it began",
         )
+    watch.said(f"asking a worker of launcher={config.launcher.name} for its engine ...")
     return None, remote.choose(dump_experiment(experiment))
 
 

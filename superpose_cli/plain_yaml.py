@@ -1,5 +1,7 @@
 """Whether a YAML text is fit to be loaded: nested and repeated no more than a configuration can be."""
 
+from pathlib import Path
+
 import yaml
 
 MOST_BYTES = 64 * 2**20
@@ -8,7 +10,19 @@ MOST_DEPTH = 32
 MOST_NODES = 10**7
 """Values when every alias is written out: a few lines of aliases can stand for billions."""
 
+REFUSED = "it is no file, but a device or a pipe"
+
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_plain(path: Path) -> str:
+    """The text of a file. ValueError where it is larger than any that is meant for people, or has no size;
+    OSError where it cannot be read."""
+    if path.exists() and not path.is_file():  # a device may have no end, a pipe waits for its other one
+        raise ValueError(REFUSED)
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise ValueError(f"it has {size:,} bytes, {MOST_BYTES:,} at most are read")
+    return path.read_text(encoding="utf-8")
 
 
 def check_plain(text: str) -> None:

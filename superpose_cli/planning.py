@@ -84,8 +84,8 @@ def check_disk(grid: Grid, path: Path, n_stored: int) -> None:
     if (needed := grid.table_bytes() * left / grid.n_instances) > disk:
         raise ConfigError(
             f"the tables of {left:,} instances need about {in_bytes(needed)} on disk, "
-            f"{in_bytes(disk)} are free at {there}: use fewer values on the axes, fewer restarts, "
-            f"history.every=0 or another --out"
+            f"{in_bytes(disk)} are free at {there}: make room, or use another --out, "
+            f"fewer values on the axes, fewer restarts or history.every=0"
         )
 
 

@@ -171,6 +171,24 @@ def test_sigterm_stops_cleanly_and_can_be_continued(tmp_path, whole):
     assert_whole(tmp_path / "run", expected)
 
 
+def test_a_hang_up_stops_cleanly_unless_it_is_ignored(tmp_path, whole):
+    expected, _ = whole(2000)
+    run = tmp_path / "run"
+    process = start(f"sweep --out {run} {GRID}2000")
+    until_it_saves(process, run)
+    process.send_signal(signal.SIGHUP)
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, stderr
+    ignoring = start(
+        f"sweep --out {run} {GRID}2000", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    )
+    until_it_saves(ignoring, run)
+    ignoring.send_signal(signal.SIGHUP)
+    ignoring.communicate(timeout=60)
+    assert ignoring.returncode == 0
+    assert_whole(run, expected)
+
+
 @pytest.mark.slow
 def test_out_of_time_stops_cleanly_and_can_be_continued(tmp_path, whole):
     expected, seconds = whole(2000)

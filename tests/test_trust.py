@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import random
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -230,6 +231,56 @@ def test_flipped_bits_end_in_a_line_or_in_nothing(seed: int, home: Path) -> None
         file.write_bytes(bad)
         check_harmless(home, ("show run --json",))
         file.write_bytes(good)
+
+
+@pytest.mark.parametrize("table", ["instances", "features", "history"])
+def test_names_of_columns_that_are_no_text_any_more(table: str, home: Path) -> None:
+    """One flipped bit of a footer: every command that reads it tells the file, and a new sweep goes on."""
+    (file,) = (home / "run" / f"{table}.parquet").iterdir()
+    column = {"instances": b"loss_ratio", "features": b"importance", "history": b"train_loss"}[table]
+    good = file.read_bytes()
+    places = [found.start() for found in re.finditer(column, good)]
+    assert len(places) >= 2, "in the schema and in the row group"
+    for at in places[-3:]:
+        file.write_bytes(good[:at] + bytes([good[at] ^ 0x80]) + good[at + 1 :])
+        results = check_harmless(home, (*LOOKING, "report run", SAME, REUSING))
+        assert results[REUSING].exit_code == 0
+        shutil.rmtree(home / "mine")
+        file.write_bytes(good)
+
+
+@pytest.mark.parametrize("where", ["--config here.yaml", "run", "manifest"])
+@pytest.mark.parametrize("kind", ["device", "pipe", "huge"])
+def test_what_is_no_file_of_a_person_is_not_read(where: str, kind: str, home: Path) -> None:
+    target = {"run": home / "run" / "config.yaml", "manifest": home / "run" / "manifest.json"}.get(
+        where, home / "here.yaml"
+    )
+    target.unlink(missing_ok=True)
+    if kind == "device":
+        target.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(target)
+    else:
+        with target.open("wb") as file:
+            file.truncate(1 << 40)
+    line = f"plan {where}" if where.startswith("--") else "show run"
+    (done,) = check_harmless(home, (line,)).values()
+    assert done.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "manifest.json"])
+def test_the_advice_for_a_damaged_file_keeps_what_is_stored(name: str, home: Path) -> None:
+    before = contents(home / "run" / "instances.parquet")
+    (home / "run" / name).write_text("{[", encoding="utf-8")
+    for line in ("show run", SAME):
+        done = superpose(line)
+        assert done.exit_code == 2
+        assert "delete it and run the same sweep again" in done.stderr
+    (home / "run" / name).unlink()
+    done = superpose(SAME.replace(" -q", ""))
+    assert done.exit_code == 0
+    assert "reused" not in done.stderr
+    assert contents(home / "run" / "instances.parquet") == before
 
 
 @pytest.mark.parametrize("name", ["figures", ".staging", "instances.parquet", "features.parquet"])

@@ -7,6 +7,7 @@ import typer
 
 from superpose_cli.cli import options
 from superpose_cli.cli.output import print_json
+from superpose_cli.errors import RunError
 
 
 def clean(
@@ -23,9 +24,12 @@ def clean(
 
     Example: superpose clean
     """
+    from superpose_cli.cli.live import counted
     from superpose_cli.planning import in_bytes
     from superpose_cli.results.leftovers import find_leftovers, remove_leftovers
 
+    if not folder.is_dir() and folder != options.OUTPUTS:
+        raise RunError(f"there is no folder {folder}: give one that holds runs, such as outputs")
     found = find_leftovers(folder)
     if json_:
         freed = remove_leftovers(found) if yes else 0
@@ -38,7 +42,7 @@ def clean(
     for leftover in found:
         typer.echo(f"{leftover.kind:<15}  {in_bytes(leftover.size):>10}  {leftover.path}")
     total = in_bytes(sum(leftover.size for leftover in found))
-    if not yes and not typer.confirm(f"Remove these {len(found):,} leftovers ({total})?", err=True):
+    if not yes and not typer.confirm(f"Remove {counted(len(found), 'leftover')} ({total})?", err=True):
         typer.echo("nothing is removed", err=True)
         return
     typer.echo(f"{in_bytes(remove_leftovers(found))} freed", err=True)

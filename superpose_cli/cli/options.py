@@ -37,7 +37,8 @@ def writable(path: Path | None) -> Path | None:
         nearest = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
         if not nearest.is_dir():
             raise typer.BadParameter(f"{nearest} is a file; choose another folder.")
-        if not os.access(nearest, os.W_OK):
+        # A run that is complete is left alone, wherever it lies.
+        if not os.access(nearest, os.W_OK) and not (path / "manifest.json").is_file():
             raise typer.BadParameter(f"{nearest} cannot be written to; choose another folder.")
     return path
 

@@ -18,6 +18,7 @@ def plan(
     zips: options.Zip = None,
     engine: options.Engine = None,
     device: options.Device = None,
+    launcher: options.Launcher = None,
     out: options.Out = None,
     fresh: options.Fresh = False,
     reuse: options.Reuse = options.ReuseMode.same,
@@ -34,7 +35,13 @@ def plan(
     from superpose_cli.pipeline import plan_experiment
 
     experiment = options.read_experiment(
-        overrides, config=config, config_dir=config_dir, zips=zips, engine=engine, device=device
+        overrides,
+        config=config,
+        config_dir=config_dir,
+        zips=zips,
+        engine=engine,
+        device=device,
+        launcher=launcher,
     )
     with watch_for(quiet=False) as watch:
         found = plan_experiment(

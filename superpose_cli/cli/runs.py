@@ -13,18 +13,24 @@ if TYPE_CHECKING:
 
 
 def find_runs(outputs: Path = OUTPUTS) -> list[Path]:
-    """All run folders under `outputs`, newest first."""
-    manifests = sorted(outputs.glob("*/*/manifest.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    """The run folders at `outputs`, in it, and one level below, newest first."""
+    found = (path for pattern in ("", "*/", "*/*/") for path in outputs.glob(f"{pattern}manifest.json"))
+    manifests = sorted(set(found), key=lambda path: path.stat().st_mtime, reverse=True)
     return [path.parent for path in manifests]
 
 
 def status_of(path: Path, manifest: "Manifest") -> str:
-    """The run's status; "stopped" where it says that it is running, but its process is gone.
+    """The run's status; "stopped" where it says that it is running, but its process is gone, and "incomplete"
+    where it was complete and has lost files.
 
     A run that was submitted to a queue is running when a worker has one of its shards.
     """
+    from superpose_cli.results.layout import committed_shards, incomplete_shards
     from superpose_cli.results.lock import is_being_written
 
+    if manifest.status == "complete":
+        whole = len(committed_shards(path) - incomplete_shards(path)) == manifest.shards
+        return "complete" if whole else "incomplete"
     if manifest.status == "running" and not is_being_written(path):
         return "stopped"
     if manifest.status == "submitted" and is_being_written(path):

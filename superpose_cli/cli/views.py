@@ -122,7 +122,9 @@ def _unfinished(path: Path, status: str) -> list[tuple[str, str]]:
     )
     rows = [("checkpoint", saved)] if saved else []
     return rows + (
-        [("to continue", continuing(path))] if status in ("stopped", "interrupted", "failed") else []
+        [("to continue", continuing(path))]
+        if status in ("stopped", "interrupted", "failed", "incomplete")
+        else []
     )
 
 

@@ -78,7 +78,10 @@ class Progress:
 
 @contextmanager
 def stopping(max_seconds: float | None, watch: Watch) -> Iterator[Callable[[], bool]]:
-    """Yields `stop()`: true after the first Ctrl-C or SIGTERM or `max_seconds`; a second signal raises."""
+    """Yields `stop()`: true after the first Ctrl-C, SIGTERM or hang-up, or `max_seconds`; a second raises.
+
+    A hang-up that is ignored, as under nohup, stays so.
+    """
     deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
     asked = threading.Event()
 
@@ -90,7 +93,10 @@ def stopping(max_seconds: float | None, watch: Watch) -> Iterator[Callable[[], b
 
     # Only the main thread may set handlers; elsewhere the embedding program decides.
     in_main = threading.current_thread() is threading.main_thread()
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)} if in_main else {}
+    heeded = [
+        s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN
+    ]
+    before = {s: signal.signal(s, ask) for s in heeded} if in_main else {}
     try:
         yield lambda: asked.is_set() or time.monotonic() > deadline
     finally:

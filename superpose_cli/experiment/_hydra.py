@@ -23,7 +23,7 @@ from superpose_cli.experiment import sweeps
 from superpose_cli.experiment.config_dir import search_path
 from superpose_cli.experiment.fields import CHOICES, FIELDS, did_you_mean, shown
 from superpose_cli.experiment.sweeps import Sweep
-from superpose_cli.plain_yaml import check_plain
+from superpose_cli.plain_yaml import check_plain, read_plain
 
 _CONFIG_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, RecursionError)
 _REFERENCE = re.compile(r"\$\{([^${}]*)\}")
@@ -170,7 +170,7 @@ def compose_options(
 def load_file(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, references unresolved. Raises ConfigError with the file and the line."""
     try:
-        check_plain(path.read_text(encoding="utf-8"))
+        check_plain(read_plain(path))
         loaded = OmegaConf.load(path)
         if not OmegaConf.is_dict(loaded):
             raise ConfigError(f"{path} must hold a mapping of keys to values")

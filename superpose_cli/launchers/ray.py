@@ -74,7 +74,7 @@ class RayLauncher:
             self._slots = sum(map(self._fitting, nodes))
             if not self._slots:
                 raise ConfigError(self._too_large(nodes))
-            watch.said(f"Ray: {len(nodes)} nodes, room for {self._slots} workers at once")
+            watch.said(f"Ray: {len(nodes)} node(s), room for {self._slots} worker(s) at once")
             yield
         finally:
             ray.shutdown()

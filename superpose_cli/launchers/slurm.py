@@ -159,7 +159,7 @@ class SlurmRun:
                     f"the jobs of SLURM ended without a shard: {self._last_words()} (logs: {self._folder})"
                 )
             number, count = self._submit(sorted(left))
-            watch.said(f"SLURM: array job {number} with {count} jobs, {len(left)} shards")
+            watch.said(f"SLURM: array job {number} of {count} job(s) for {len(left)} shard(s)")
             before = set(left)
         if not self._wait:
             raise Detached(f"{self._name} goes on without this process")

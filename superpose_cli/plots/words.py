@@ -16,7 +16,7 @@ class Words:
     reading: str
     """What the marks and colours stand for."""
     source: str
-    """The section of the paper that the figure corresponds to."""
+    """Where the paper has such a figure, of whatever models."""
 
     def markdown(self) -> str:
         """The text of NAME.md."""
@@ -25,7 +25,7 @@ class Words:
             f"# {self.title}",
             body,
             f"**How to read it.** {self.reading}",
-            f"**In the paper.** {self.source}",
+            f"**Such a figure in the paper.** {self.source}",
         )
         return "\n\n".join(parts) + "\n"
 

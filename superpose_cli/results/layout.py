@@ -1,5 +1,6 @@
 """Where the files of a run lie, and how a file is written so that it is there whole or not at all."""
 
+import errno
 import os
 import re
 import uuid
@@ -13,11 +14,13 @@ import pyarrow.parquet as pq
 import yaml
 
 from superpose_cli.errors import RunError, SuperposeError
-from superpose_cli.plain_yaml import check_plain
+from superpose_cli.plain_yaml import check_plain, read_plain
 from superpose_cli.results.columns import TABLES
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
+REPAIR = "delete it and run the same sweep again, what is stored stays"
+"""What to do about a damaged file beside the tables."""
 STAGING = ".staging"
 PARTIAL = "partial-"
 """Prefix of files in the staging folder that a commit has not finished; checkpoints have other names."""
@@ -71,7 +74,7 @@ def stored_instances(run: Path) -> int:
 def _rows(file: Path) -> int:
     try:
         return pq.read_metadata(file).num_rows
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise RunError(f"{file} is damaged: delete it and run the same sweep again") from error
 
 
@@ -79,14 +82,14 @@ def read_config(run: Path) -> dict[str, Any]:
     """The settings of `config.yaml`; RunError if it is missing or no YAML mapping."""
     path = run / CONFIG
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_plain(path)
         check_plain(text)
         config = yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = str(error).partition("\n")[0]
-        raise RunError(f"cannot read {path} ({reason}): restore it, or run the sweep with --fresh") from None
+        raise RunError(f"cannot read {path} ({reason}): {REPAIR}") from None
     if not isinstance(config, dict):
-        raise RunError(f"{path} is not a configuration: restore it, or run the sweep with --fresh")
+        raise RunError(f"{path} is not a configuration: {REPAIR}")
     return config
 
 
@@ -132,7 +135,9 @@ def remove(path: Path) -> None:
 def cannot_write(path: Path, error: OSError) -> SuperposeError:
     """The one line for a full disk, a missing permission and their like."""
     reason = os.strerror(error.errno) if error.errno else str(error)  # Arrow's strerror is a paragraph
+    closed = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    cure = "ask for the permission to write there" if closed else "make room"
     return SuperposeError(
         f"cannot write {path} ({reason}): what is stored stays readable; "
-        "make room or choose another --out, then run the same command to continue"
+        f"{cure} or choose another --out, then run the same command to continue"
     )

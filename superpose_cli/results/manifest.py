@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from superpose_cli.errors import RunError
+from superpose_cli.plain_yaml import read_plain
 from superpose_cli.results.columns import SCHEMA_VERSION
-from superpose_cli.results.layout import MANIFEST
+from superpose_cli.results.layout import MANIFEST, REPAIR
 
 MOST = 2**40
 """Cells, restarts, instances and shards of any run, at most."""
@@ -90,11 +91,13 @@ def read_manifest(run: Path) -> Manifest:
     if not run.is_dir():
         raise RunError(f"{run} is not a folder: give the folder that `superpose sweep` printed last")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_plain(path)
     except FileNotFoundError:
         raise RunError(f"{run} holds no run ({MANIFEST} is missing): see `superpose list runs`") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise RunError(f"cannot read {path}: {error}") from None
+    except ValueError as error:
+        raise RunError(f"{path} is damaged ({error}): {REPAIR}") from None
     return parse_manifest(text, path)
 
 
@@ -107,11 +110,9 @@ def parse_manifest(text: str, path: Path) -> Manifest:
     try:
         record = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RunError(
-            f"{path} is not valid JSON ({error}): restore it, or run the sweep with --fresh"
-        ) from None
+        raise RunError(f"{path} is not valid JSON ({error}): {REPAIR}") from None
     if not isinstance(record, dict) or type(record.get("schema_version")) is not int:
-        raise RunError(f"{path} is not a superpose manifest: give the folder of a superpose run")
+        raise RunError(f"{path} is not a superpose manifest: if the folder is one of superpose's, {REPAIR}")
     if record["schema_version"] > SCHEMA_VERSION:
         raise RunError(
             f"{path} was written by superpose {record.get('superpose')} (schema {record['schema_version']}; "
@@ -122,7 +123,7 @@ def parse_manifest(text: str, path: Path) -> Manifest:
         _check_sizes(manifest)
         return manifest
     except TypeError as error:
-        raise RunError(f"{path} is damaged ({error}): restore it, or run the sweep with --fresh") from None
+        raise RunError(f"{path} is damaged ({error}): {REPAIR}") from None
 
 
 def _check_sizes(manifest: Manifest) -> None:

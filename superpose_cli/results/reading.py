@@ -18,6 +18,8 @@ from superpose_cli.results import layout
 from superpose_cli.results.columns import MEASURES_VERSION, SCHEMA_VERSION
 from superpose_cli.results.manifest import read_manifest
 
+DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What reading a damaged file raises; the last is for a name of a column that is no text any more."""
 CHECKED = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
 )
@@ -49,7 +51,10 @@ class Tables:
         """All columns of the table; a column that an older superpose did not store is null in its shards."""
         schemas: list[pa.Schema] = []
         for footer in self._footers(table):
-            found = footer.schema.to_arrow_schema()
+            try:
+                found = footer.schema.to_arrow_schema()
+            except DAMAGE as error:
+                raise _damaged(layout.table_folder(self.run, table), error) from error
             if found not in schemas:
                 schemas.append(found)
         try:
@@ -83,7 +88,7 @@ class Tables:
             dataset = ds.dataset([str(file) for file in files], schema=schema, format=CHECKED)
             found = dataset.to_table(columns=names, filter=_filter(cells)).unify_dictionaries()
             return found.replace_schema_metadata()  # pandas would obey notes of its own in it
-        except (pa.ArrowException, OSError) as error:
+        except DAMAGE as error:
             raise _damaged(_first_unreadable(files, names), error) from error
 
     def _read_footers(self, table: str) -> list[pq.FileMetaData]:
@@ -120,7 +125,7 @@ def _footer(file: Path, table: str) -> pq.FileMetaData:
         footer = pq.read_metadata(file)
     except FileNotFoundError:
         raise RunError(f"{file} is missing: run the same sweep again, it trains that shard anew") from None
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGE as error:
         raise _damaged(file, error) from error
     notes = footer.metadata or {}
     if notes.get(b"superpose_table") != table.encode():
@@ -144,7 +149,7 @@ def _first_unreadable(files: list[Path], columns: list[str]) -> Path:
     for file in files:
         try:
             pq.ParquetFile(file, page_checksum_verification=True).read(columns)
-        except (pa.ArrowException, OSError):
+        except DAMAGE:
             return file
     return files[0].parent
 

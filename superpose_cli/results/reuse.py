@@ -127,7 +127,11 @@ class Reuse:
                     recalled.append((here, state, history))
             except (RunError, ValueError, LookupError, pa.ArrowException) as error:
                 self._unreadable.add(number)
-                self._said(f"nothing is reused from shard {shard.shard} of {shard.run.path}: {error}")
+                reason = " ".join(str(error).split())
+                self._said(
+                    f"shard {shard.shard} of {shard.run.path} is damaged ({reason}): nothing of it is "
+                    "reused, it is trained anew"
+                )
                 continue
             left[here] = False
         return Split(copied, _joined(batch, recalled), batch.take(np.flatnonzero(left)))

@@ -197,7 +197,10 @@ def _check_same(path: Path, config_yaml: str, manifest: Manifest) -> None:
         if there != here:
             what = f"{key} is {there} there and {here} here"
             break
-    raise RunError(f"{path} holds another experiment ({what}): choose another --out")
+    raise RunError(
+        f"{path} holds another experiment ({what}): choose another --out; --reuse-from {path} takes over "
+        "what both have"
+    )
 
 
 def _settings(config: Any, prefix: str = "") -> dict[str, Any]:

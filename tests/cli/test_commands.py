@@ -1,6 +1,7 @@
 """The commands end to end, on runs that take a second."""
 
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -120,6 +121,43 @@ def test_ctrl_c_is_interrupted_and_keeps_the_run() -> None:
     assert process.returncode == 130
     assert "superpose sweep --config here/config.yaml --out here" in stderr
     assert "Traceback" not in stderr
+
+
+def test_ctrl_c_while_the_program_is_loaded_is_silent() -> None:
+    """Its imports take a tenth of a second: a process that is stopped at any moment of it says nothing."""
+    run = """
+import sys
+
+class Stop:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Stop())
+from superpose_cli.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_complete_run_that_lost_files_is_told_and_completed_again() -> None:
+    superpose("sweep --out here " + GRID)
+    for file in Path("here/instances.parquet").iterdir():
+        file.unlink()
+    shown = superpose("show here").stdout
+    assert "incomplete, 0 of 4 instances stored" in shown
+    assert "superpose sweep --config here/config.yaml --out here" in shown
+    assert "incomplete" in superpose("list runs --outputs .").stdout
+    superpose("sweep --config here/config.yaml --out here")
+    assert "complete, 4 of 4" in superpose("show here").stdout
+
+
+def test_a_complete_run_in_a_read_only_place_is_already_done(monkeypatch) -> None:
+    superpose("sweep --out here " + GRID)
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    assert "already done" in superpose("sweep --out here " + GRID).stderr
+    assert "cannot be written to" in superpose("sweep --out there " + GRID, exit_code=2).stderr
 
 
 def test_another_experiment_is_not_written_into_a_run() -> None:

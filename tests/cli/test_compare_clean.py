@@ -71,7 +71,7 @@ def test_cleaning_asks_first(runs: Path) -> None:
     asked = superpose("clean", input="n\n")
     assert asked.exit_code == 0
     assert "1.5 kB" in asked.stdout
-    assert "Remove these 1 leftovers" in asked.stderr
+    assert "Remove 1 leftover (1.5 kB)?" in asked.stderr
     assert left.exists()
     assert json.loads(superpose("clean --json").stdout)["freed_bytes"] == 0
     assert left.exists()

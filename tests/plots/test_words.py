@@ -37,4 +37,4 @@ def test_span_share_and_lists() -> None:
 
 def test_markdown_has_all_parts_in_order() -> None:
     text = Words(title="T", paragraphs=("one", "two"), reading="look", source="there").markdown()
-    assert text == "# T\n\none\n\ntwo\n\n**How to read it.** look\n\n**In the paper.** there\n"
+    assert text == "# T\n\none\n\ntwo\n\n**How to read it.** look\n\n**Such a figure in the paper.** there\n"

@@ -280,7 +280,7 @@ def test_a_damaged_config(run: Path, text: str | None) -> None:
     (run / "config.yaml").unlink()
     if text is not None:
         (run / "config.yaml").write_text(text)
-    with pytest.raises(RunError, match=r"config\.yaml.*restore it, or run the sweep with --fresh") as caught:
+    with pytest.raises(RunError, match=r"config\.yaml.*: delete it and run the same sweep again") as caught:
         load_run(run)
     assert "\n" not in str(caught.value)
 
