@@ -121,10 +121,10 @@ def coordinate_key(
     elif len(coordinate) > 1:
         lines = zip(colours, coordinate.inline, strict=True)
         marks = [*(Line2D([], [], color=colour, label=text) for colour, text in lines), *marks]
-    if marks:
-        beside = mappable is None
-        figure.legend(handles=marks, loc=f"outside {'right upper' if beside else 'upper right'}",
-                      ncols=1 if beside else len(marks))  # fmt: skip
+    if marks and mappable is None:
+        figure.legend(handles=list(marks), loc="outside right upper")
+    elif marks:
+        figure.legend(handles=list(marks), loc="outside upper right", ncols=len(marks))
 
 
 def spread_labels(values: Sequence[float], gap: float) -> list[float]:

@@ -180,7 +180,8 @@ def jittered(x: Coordinate, at: I64) -> F64:
     offset = half * (2 * ((np.arange(len(at)) * _GOLDEN) % 1) - 1)
     if x.is_density:  # nothing is denser than p = 1
         offset = np.where(shown[at] + offset < 0, -offset, offset)
-    return np.exp(shown[at] + offset) if x.log else shown[at] + offset
+    spread = np.asarray(shown[at] + offset, dtype=np.float64)
+    return np.exp(spread) if x.log else spread
 
 
 def opacity(points_a_cell: float) -> float:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -174,7 +175,7 @@ def draw(data: History, style: Style, title: str) -> Figure:
 
 def _line(ax: Axes, trace: Trace, colour: tuple[float, float, float], style: Style) -> None:
     width = (1.2 if trace.best else 0.4) * style.line
-    look = {"zorder": 3} if trace.best else {"alpha": 0.3}
+    look: dict[str, Any] = {"zorder": 3} if trace.best else {"alpha": 0.3}
     ax.plot(trace.step, np.where(trace.loss > 0, trace.loss, np.nan), color=colour, lw=width, **look)
     if trace.best and np.isfinite(trace.train_loss).any():
         ax.plot(trace.step, trace.train_loss, color=colour, lw=0.7 * width, ls=DASHED, **look)

@@ -1,4 +1,7 @@
-"""`wtw`: what each feature writes to each output, W^T W, beside the bias b."""
+"""`wtw`: what each feature writes to each output, W^T W, beside the bias b; responses behind a hidden ReLU.
+
+There a product of matrices says nothing: the two neurons of |x| = ReLU(x) + ReLU(-x) cancel in W W_dec^T.
+"""
 
 from dataclasses import dataclass
 
@@ -11,7 +14,8 @@ from matplotlib.figure import Figure
 
 from superpose_cli.plots.cells import Panels, panels
 from superpose_cli.plots.panels import colour_bar, label_rows, panel_figure, tell, write_note
-from superpose_cli.plots.stored import best_weights, refuse_if_all_diverged
+from superpose_cli.plots.samples import Stored, stored_models
+from superpose_cli.plots.stored import best_cells, best_weights, refuse_if_all_diverged
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import (
     Words,
@@ -35,86 +39,138 @@ class Matrices:
     """What `wtw` draws: one panel per cell."""
 
     panels: Panels
-    G: tuple[F64, ...]
-    """(n, n) per shown cell: entry (i, j) is what one unit of feature i adds to output j, before b_j."""
+    G: tuple[tuple[F64, ...], ...]
+    """Per shown cell one or two (n, n): entry (i, j) is what one unit of feature i adds to output j, before
+    b_j; as a response, output j where feature i alone is on, at 1 (and at -1 in the second)."""
     b: tuple[F64, ...]
-    """(n,)."""
+    """(n,): the bias; beside responses the outputs where no feature is on."""
     n_hidden: tuple[int, ...]
     tied: bool
+    response: bool
     restarts: int
 
 
 def select(run: Run) -> Matrices:
-    """The best restart of each cell."""
+    """The best restart of each cell; responses where a model has a ReLU on its hidden layer."""
     layout = panels(run)
     weights = best_weights(run, layout.shown)
     refuse_if_all_diverged("wtw", run, [w.W for w in weights.values()])
     shown = [weights[cell] for cell in layout.shown.tolist()]
+    best = best_cells(run, ["hidden_activation", "signed"])
+    here = np.isin(best["cell"], layout.shown)
+    response = bool((best["hidden_activation"][here] == "relu").any())
+    if response:
+        models = stored_models(run, layout.shown)
+        signs = (1.0, -1.0) if best["signed"][here].any() else (1.0,)
+        found = [
+            responses(models.get(cell), len(w.W), signs)
+            for cell, w in zip(layout.shown.tolist(), shown, strict=True)
+        ]
+    else:
+        found = [((gram(w.W[None], w.decoder[None])[0],), w.b.astype(np.float64)) for w in shown]
     return Matrices(
         panels=layout,
-        G=tuple(gram(w.W[None], w.decoder[None])[0] for w in shown),
-        b=tuple(w.b.astype(np.float64) for w in shown),
+        G=tuple(G for G, _ in found),
+        b=tuple(b for _, b in found),
         n_hidden=tuple(w.W.shape[1] for w in shown),
         tied=all(w.tied for w in shown),
+        response=response,
         restarts=run.restarts,
     )
 
 
+def responses(model: Stored | None, n: int, signs: tuple[float, ...]) -> tuple[tuple[F64, ...], F64]:
+    """(n, n) for each sign: y where feature i alone is on at 1 times it; (n,): y where none is.
+
+    NaN without a model.
+    """
+    if model is None:
+        return (np.full((n, n), np.nan),) * len(signs), np.full(n, np.nan)
+    return tuple(model.outputs(sign * np.eye(n)) for sign in signs), model.outputs(np.zeros((1, n)))[0]
+
+
 def draw(data: Matrices, style: Style, title: str) -> Figure:
-    """Each panel: the square matrix, a gap, the bias as a column; one colour scale, centred at 0, for all."""
-    figure, axes = panel_figure(data.panels, style, title, aspect=0.87, bar=True, gap=0.06)
-    finite = [np.abs(array[np.isfinite(array)]).max(initial=0.0) for array in (*data.G, *data.b)]
+    """Each panel: the square matrix or two, and the bias as a column; one colour scale around 0 for all."""
+    aspect = 0.87 if len(data.G[0]) == 1 else 0.5
+    figure, axes = panel_figure(data.panels, style, title, aspect=aspect, bar=True, gap=0.06)
+    arrays = [array for G, b in zip(data.G, data.b, strict=True) for array in (*G, b)]
+    finite = [np.abs(array[np.isfinite(array)]).max(initial=0.0) for array in arrays]
     limit = max(0.1, float(np.ceil(max(finite) * 10) / 10))
     scale = Normalize(-limit, limit)
     for ax, G, b in zip(axes, data.G, data.b, strict=True):
-        _panel(ax, G, b, scale, style)
+        _panel(ax, G, b, scale, style, data.response)
     label_rows(figure, axes, data.panels, "feature i", style)
     axes[0].set_xlabel("output j", fontsize=style.text)
-    colour_bar(figure, ScalarMappable(scale, style.diverging), axes, style, label=_label(data.tied))
+    colour_bar(figure, ScalarMappable(scale, style.diverging), axes, style, label=_label(data))
     write_note(figure, data.panels.note, style)
     return figure
 
 
 def words(data: Matrices) -> Words:
     """How many features each model writes out, and how strongly they interfere."""
-    kinds = [_kind(G, m) for G, m in zip(data.G, data.n_hidden, strict=True)]
+    # What comes out with nothing on is no feature's doing.
+    rest = data.b if data.response else [np.zeros_like(b) for b in data.b]
+    added = [tuple(G - b for G in own) for own, b in zip(data.G, rest, strict=True)]
+    kinds = [_kind(G, m) for G, m in zip(added, data.n_hidden, strict=True)]
     told = tell(
         data.panels,
         kinds,
-        lambda where, kind, cells: f"{where}: {kind}{_numbers([data.G[i] for i in cells])}.",
+        lambda where, kind, cells: f"{where}: {kind}{_numbers([G for i in cells for G in added[i]])}.",
     )
     bias = np.concatenate([b[np.isfinite(b)] for b in data.b])
+    sizes = f"{span([len(b) for b in data.b])} features in {span(data.n_hidden)}"
+    signs = "at 1 and at −1 " if len(data.G[0]) > 1 else "at 1 "
+    counted_if = (
+        f"it alone, {signs}moves its own output by more than {REPRESENTED_NORM_SQ}"
+        if data.response
+        else f"its diagonal entry exceeds {REPRESENTED_NORM_SQ}"
+    )
+    column = "With no feature on, the outputs are" if data.response else "The bias b runs from"
     return Words(
-        title=f"W^T W: {span([len(G) for G in data.G])} features in {span(data.n_hidden)} dimensions",
+        title=f"Outputs of single features: {sizes} neurons"
+        if data.response
+        else f"W^T W: {sizes} dimensions",
         paragraphs=(
-            f"{shown_restart(data.restarts)} A feature is counted as written out if its diagonal entry "
-            "exceeds "
-            f"{REPRESENTED_NORM_SQ}. " + told,
-            f"The bias b runs from {span([bias.min()])} to {span([bias.max()])}."
-            + note_sentence(data.panels.note),
+            f"{shown_restart(data.restarts)} A feature is counted as written out if {counted_if}. {told}",
+            f"{column} {span([bias.min()])} to {span([bias.max()])}." + note_sentence(data.panels.note),
         ),
-        reading=(
-            "Row i, column j of "
-            f"{'W W^T (the W^T W of the paper, whose W is ours transposed)' if data.tied else 'W W_dec^T'} "
-            "is what one unit of feature i adds to output j before the bias; feature 0 is at the top left. "
-            "Blue is positive, orange negative, blank zero; the narrow column at the right is b on the same "
-            "scale. A blank diagonal entry is a feature that is not represented; coloured entries off the "
-            "diagonal are interference."
-        ),
+        reading=_reading(data),
         source=(
-            "“Demonstrating Superposition”, basic results: a linear model keeps the most important features "
-            "as orthogonal directions whatever the sparsity; with a ReLU at the output, sparsity brings "
-            "superposition."
+            "“Computation in Superposition” draws the weights of such models; their responses to single "
+            "features are ours."
+            if data.response
+            else "“Demonstrating Superposition”, basic results: a linear model keeps the most important "
+            "features as orthogonal directions whatever the sparsity; with a ReLU at the output, sparsity "
+            "brings superposition."
         ),
     )
 
 
-def _kind(G: F64, n_hidden: int) -> str:
+def _reading(data: Matrices) -> str:
+    colours = "Blue is positive, orange negative, blank zero; the narrow column at the right is "
+    if data.response:
+        both = " at the left, at −1 at the right" if len(data.G[0]) > 1 else ""
+        return (
+            f"Row i, column j is output j of the whole model where feature i alone is on, at 1{both}; "
+            f"feature 0 is at the top left. {colours}the output where no feature is on. Behind a hidden ReLU "
+            "this depends on the sign, and W W_dec^T, in which the neurons of the two signs cancel, does not "
+            "show it. Off the diagonal is interference."
+        )
+    product = "W W^T (the W^T W of the paper, whose W is ours transposed)" if data.tied else "W W_dec^T"
+    return (
+        f"Row i, column j of {product} is what one unit of feature i adds to output j before the bias; "
+        f"feature 0 is at the top left. {colours}b on the same scale. A blank diagonal entry is a feature "
+        "that is not represented; coloured entries off the diagonal are interference."
+    )
+
+
+def _kind(G: tuple[F64, ...], n_hidden: int) -> str:
     if not np.isfinite(G).all():
         return "diverged"
-    written = int((np.diag(G) > REPRESENTED_NORM_SQ).sum())
+    own = np.diag(G[0]) if len(G) == 1 else np.abs([np.diag(one) for one in G]).min(axis=0)
+    written = int((own > REPRESENTED_NORM_SQ).sum())
     more = " (more than dimensions)" if written > n_hidden else ""
-    return f"{written} of {len(G)} features are written out{more}"
+    return f"{written} of {len(own)} features are written out{more}"
 
 
 def _numbers(group: list[F64]) -> str:
@@ -133,15 +189,19 @@ def _numbers(group: list[F64]) -> str:
     )
 
 
-def _label(tied: bool) -> str:
-    return r"$W^\mathrm{T}W$ and b" if tied else r"$W_{dec}^\mathrm{T}W$ and b"
+def _label(data: Matrices) -> str:
+    if data.response:
+        return "output $y_j$"
+    return r"$W^\mathrm{T}W$ and b" if data.tied else r"$W_{dec}^\mathrm{T}W$ and b"
 
 
-def _panel(ax: Axes, G: F64, b: F64, scale: Normalize, style: Style) -> None:
-    n = len(G)
+def _panel(ax: Axes, G: tuple[F64, ...], b: F64, scale: Normalize, style: Style, response: bool) -> None:
+    n = len(b)
     gap, width = max(0.45, 0.05 * n), max(0.8, 0.07 * n)
-    right = n + gap + width
-    for array, left, end in ((G, 0.0, float(n)), (b[:, None], n + gap, right)):
+    lefts = [k * (n + gap) for k in range(len(G) + 1)]
+    right = lefts[-1] + width
+    ends = [*(left + n for left in lefts[:-1]), right]
+    for array, left, end in zip((*G, b[:, None]), lefts, ends, strict=True):
         ax.imshow(
             array, extent=(left, end, n, 0), cmap=style.diverging, norm=scale,
             interpolation="nearest", origin="upper", aspect="equal",
@@ -151,6 +211,10 @@ def _panel(ax: Axes, G: F64, b: F64, scale: Normalize, style: Style) -> None:
             color=style.muted, lw=0.4 * style.line, clip_on=False, solid_joinstyle="miter",
         )  # fmt: skip
     ax.set(xlim=(0, right), ylim=(n, 0), xticks=[], yticks=[])
+    if response:
+        names = [*(f"$x_i$ = {sign}" for sign, _ in zip(("1", "−1"), G, strict=False)), "0"]
+        ax.set_xticks([(left + end) / 2 for left, end in zip(lefts, ends, strict=True)], names)
+        ax.tick_params(axis="x", length=0, labelsize=style.small)
     ax.spines[:].set_visible(False)
     if not np.isfinite(G).all():
         ax.text(n / 2, n / 2, "diverged", ha="center", va="center", color=style.muted, fontsize=style.small)

@@ -66,6 +66,11 @@ class Stored:
         parameters = {"W": self.W[None], "b_hidden": self.b_hidden[None]}
         return forward(x[None], parameters, self.model)[0][0]
 
+    def outputs(self, x: F64) -> F64:
+        """y (rows, n) of the inputs x (rows, n)."""
+        parameters = {"W": self.W, "W_dec": self.decoder, "b": self.b, "b_hidden": self.b_hidden}
+        return forward(x[None], {name: array[None] for name, array in parameters.items()}, self.model)[1][0]
+
 
 def stored_models(run: Run, cells: I64) -> dict[int, Stored]:
     """By cell number, of each stored cell among `cells` whose best restart did not diverge."""

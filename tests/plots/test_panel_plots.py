@@ -10,9 +10,10 @@ from matplotlib.quiver import Quiver
 from superpose_cli.errors import RunError
 from superpose_cli.plots.arrows import antipodal_pairs, shape, turned
 from superpose_cli.plots.registry import PLOTS
-from superpose_cli.plots.style import find_style
+from superpose_cli.plots.style import STYLES, find_style
 from superpose_cli.results.run import load_run
 from superpose_cli.toy_model.theory import polygon
+from tests.plots.test_registry import assert_fits
 from tests.synthetic import write_run
 
 P = "data.feature_probability"
@@ -192,6 +193,27 @@ def test_wtw_of_an_untied_model_is_encoder_times_decoder(tmp_path) -> None:
     np.testing.assert_allclose(matrix.get_array(), W[0] @ W_dec[0].T, rtol=1e-5)
     assert bar_axes(plotted.figure)[0].get_ylabel() == r"$W_{dec}^\mathrm{T}W$ and b"
     assert "W W_dec^T is what" in plotted.words.reading
+
+
+def test_wtw_of_a_hidden_relu_is_what_comes_out(tmp_path) -> None:
+    """|x| = ReLU(x) + ReLU(-x) cancels in W W_dec^T, and comes out all the same."""
+    W = np.array([[1.0, -1, 0, 0, 0], [0, 0, 1, -1, 0], [0, 0, 0, 0, 1]])[None]
+    columns = {"hidden_activation": "relu", "target": "abs", "signed": True}
+    b = np.array([[0, 0, 0.5]])  # the third comes out at 1 alone; what its bias does is not its doing
+    run = load_run(write_run(tmp_path / "run", W, W_dec=np.abs(W), b=b, columns=columns))
+    assert not (W[0] @ np.abs(W[0]).T)[:2].any()
+    plotted = PLOTS["wtw"](run, STYLE)
+    (ax,) = panel_axes(plotted.figure)
+    plus, minus, none = (np.asarray(image.get_array()) for image in ax.images)
+    np.testing.assert_allclose(none[:, 0], b[0])
+    np.testing.assert_allclose(plus, np.eye(3) + b)
+    np.testing.assert_allclose(minus, np.diag([1, 1, 0]) + b)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["$x_i$ = 1", "$x_i$ = −1", "0"]
+    assert bar_axes(plotted.figure)[0].get_ylabel() == "output $y_j$"
+    assert plotted.words.title == "Outputs of single features: 3 features in 5 neurons"
+    assert "2 of 3 features are written out, largest interference 0" in plotted.words.paragraphs[0]
+    for style in STYLES:
+        assert_fits(PLOTS["wtw"], run, find_style(style))
 
 
 @pytest.mark.parametrize("name", ["wtw", "norms"])
