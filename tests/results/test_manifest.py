@@ -100,5 +100,5 @@ def test_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"manifest\.json is missing"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(RunError, match="is damaged .*: delete it and run the same sweep again"):
+    with pytest.raises(RunError, match=r"is damaged .*: delete it and run the same sweep again"):
         read_manifest(tmp_path)
