@@ -193,8 +193,8 @@ def tegum_products(run: Run) -> Measured:
     "3/8; over all densities of `geometry` a line at 2/5",
     tolerance="0.01: what trained shapes of this size leave; a line as for line-at-half",
     departs="The scatter of `dimensionality`, whose densities are closer, has no line at 2/5 or 3/8: "
-    "from p = 0.2 down irregular shapes fill the gaps, where D_i passes these fractions. At 3/8 there "
-    "are few features in either.",
+    "from p = 0.2 down irregular shapes fill the gaps, where D_i passes these fractions. Of 3/8 "
+    "`geometry` has few features, too few to require.",
 )
 def pentagons_and_antiprisms(run: Run, coarse: Run) -> Measured:
     need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
@@ -258,7 +258,7 @@ def twice_the_dimensions(run: Run) -> Measured:
     told = ", ".join(f"{value:.2f} from m = {m} at p = {p:g}" for (p, m), value in ratio.items())
     return Measured(
         min(ratio.values()) >= 1.9 and max(ratio.values()) <= 2.5,
-        f"{told}; D* {stars}",
+        f"{told}; D* by cell {stars}",
         {f"ratio_from_{m}_at_{p:g}": value for (p, m), value in ratio.items()},
     )
 

@@ -56,8 +56,8 @@ def _courses(run: Run, **settings: str) -> Iterator[Course]:
 
 @claim(
     "jumps-hold-the-drops",
-    statement="Features jump between discrete levels of D_i during training, and the loss falls when they "
-    "do.",
+    statement="Features jump between discrete levels of D_i during training, and the loss falls while "
+    "some do, and little once they rest.",
     section=SECTION,
     source="paper",
     citation="discrete energy level jumps",
@@ -67,10 +67,14 @@ def _courses(run: Run, **settings: str) -> Iterator[Course]:
     "5 % of all shifts)",
     tolerance="a plateau is D_i within 0.02 for 150 steps, a jump joins two more than 0.05 apart; 0.8: drawn "
     "rows blur the ends of a fall",
+    departs="Jumps of 60 features run into one another and fill most of the time in which the loss "
+    "falls at all: the first records, as many as those with a jump, hold as much of the fall. That each "
+    "drop belongs to a jump of its own is not shown. In one start of four an eighth of the fall lies "
+    "outside all jumps.",
 )
 def jumps_hold_the_drops(run: Run) -> Measured:
     need_setting(run, steps=2000)
-    held, time, chance = [], [], []
+    held, time, chance, first = [], [], [], []
     for course in _courses(run):
         late = len(course.steps) // 8
         need(late >= 20, "needs 160 recorded steps: history.every=10")
@@ -80,13 +84,20 @@ def jumps_hold_the_drops(run: Run) -> Measured:
         held.append(share_of_fall(loss, covered))
         time.append(float(covered.mean()))
         chance.append(float((np.array(shifted) >= held[-1]).mean()))
+        first.append(share_of_fall(loss, np.arange(len(covered)) < covered.sum()))
     return Measured(
         min(held) >= 0.8
         and all(share >= 2 * part for share, part in zip(held, time, strict=True))
         and max(chance) <= 0.05,
         f"{min(held):.2f} to {max(held):.2f} of the fall in {min(time):.2f} to {max(time):.2f} of the time, "
-        f"{100 * max(chance):.1f} % of all shifts as good, in {len(held)} starts",
-        {"held_min": min(held), "time_max": max(time), "shifts_as_good_max": max(chance)},
+        f"{100 * max(chance):.1f} % of all shifts as good, in {len(held)} starts; as many "
+        f"records from the first on hold {min(first):.2f} to {max(first):.2f}",
+        {
+            "held_min": min(held),
+            "held_by_first_min": min(first),
+            "time_max": max(time),
+            "shifts_as_good_max": max(chance),
+        },
     )
 
 

@@ -141,7 +141,10 @@ CASES = {
     "collapse-ends-in-pca": case(
         correlated.collapse, another_p=changed(correlated.collapse, paper.reversed_densities)
     ),
-    "jumps-hold-the-drops": case(paper.energy_levels, steady=partial(paper.energy_levels, steady=True)),
+    "jumps-hold-the-drops": case(
+        paper.energy_levels, steady=partial(paper.energy_levels, steady=True),
+        wide=partial(paper.energy_levels, wide=True),
+    ),
     "octahedron": case(paper.octahedron, shuffled_W=scrambled(paper.octahedron)),
     "octahedron-in-stages": case(paper.octahedron, at_once=partial(paper.octahedron, at_once=True)),
     "ranks-in-turn": case(paper.octahedron, at_once=partial(paper.octahedron, at_once=True)),

@@ -147,7 +147,7 @@ def uniform(name: str, densities: np.ndarray, shapes: Callable[[float], np.ndarr
 
 
 def _sticky(p: float) -> np.ndarray:
-    """30 features alone, then 30 digons, then 15 pentagons that grow, in 30 dimensions; digons from p = 0.6."""
+    """30 features alone, then 30 digons, then 15 growing pentagons, in 30 dimensions; digons from p = 0.6."""
     x = np.log(1 / p)
     pairs = int(np.clip(30 * (x - 0.5) / 0.2, 0, 30))
     if x > 1.5:
@@ -239,12 +239,17 @@ def _pair(angle: np.ndarray) -> np.ndarray:
     )
 
 
-def energy_levels(steady: bool = False) -> Spec:
-    """Two features jump from D = 1 to 0.8 and to 0.5; the loss falls in the jumps, or steadily."""
+def energy_levels(steady: bool = False, wide: bool = False) -> Spec:
+    """Two features jump from D = 1 to 0.8 and to 0.5; the loss falls in the jumps, or steadily.
+
+    `wide`: the jumps take long, and the loss falls at one moment of the first.
+    """
     t = np.array(STEPS)
-    first, second = (np.clip((t - start) / 100, 0, 1) for start in (1500, 2500))
+    first, second = (np.clip((t - start) / (600 if wide else 100), 0, 1) for start in (1500, 2500))
     angle = 90 - 30 * first - 60 * second
     falls = sum(np.clip((t - start - 30) / 40, 0, 1) for start in (1500, 2500))
+    if wide:
+        falls = np.clip((t - 1800) / 20, 0, 1)
     loss = np.asarray(1 - t / 8000 if steady else 1 - 0.4 * falls)
     course = _pair(angle)
     return Spec(
