@@ -91,7 +91,7 @@ def responses(model: Stored | None, n: int, signs: tuple[float, ...]) -> tuple[t
 
 def draw(data: Matrices, style: Style, title: str) -> Figure:
     """Each panel: the square matrix or two, and the bias as a column; one colour scale around 0 for all."""
-    aspect = 0.87 if len(data.G[0]) == 1 else 0.5
+    aspect = 0.87 if not data.response else 1.0 if len(data.G[0]) == 1 else 0.6
     figure, axes = panel_figure(data.panels, style, title, aspect=aspect, bar=True, gap=0.06)
     arrays = [array for G, b in zip(data.G, data.b, strict=True) for array in (*G, b)]
     finite = [np.abs(array[np.isfinite(array)]).max(initial=0.0) for array in arrays]
@@ -100,7 +100,8 @@ def draw(data: Matrices, style: Style, title: str) -> Figure:
     for ax, G, b in zip(axes, data.G, data.b, strict=True):
         _panel(ax, G, b, scale, style, data.response)
     label_rows(figure, axes, data.panels, "feature i", style)
-    axes[0].set_xlabel("output j", fontsize=style.text)
+    if not data.response:
+        axes[0].set_xlabel("output j", fontsize=style.text)
     colour_bar(figure, ScalarMappable(scale, style.diverging), axes, style, label=_label(data))
     write_note(figure, data.panels.note, style)
     return figure
@@ -127,9 +128,7 @@ def words(data: Matrices) -> Words:
     )
     column = "With no feature on, the outputs are" if data.response else "The bias b runs from"
     return Words(
-        title=f"Outputs of single features: {sizes} neurons"
-        if data.response
-        else f"W^T W: {sizes} dimensions",
+        title=f"Responses: {sizes} neurons" if data.response else f"W^T W: {sizes} dimensions",
         paragraphs=(
             f"{shown_restart(data.restarts)} A feature is counted as written out if {counted_if}. {told}",
             f"{column} {span([bias.min()])} to {span([bias.max()])}." + note_sentence(data.panels.note),

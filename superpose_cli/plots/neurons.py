@@ -1,6 +1,6 @@
 """`neurons`: what each hidden unit carries, as a stack of its weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ F64 = npt.NDArray[np.float64]
 
 MOST_SEAMED = 64
 """Units whose segments are set apart by a seam."""
+MOST_NUMBERED = 40
+"""Units that have their number below them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,11 @@ class Neurons:
 
     panels: Panels
     W: tuple[F64, ...]
-    """(n, m) per shown cell, units ordered by their most important feature; empty where it diverged."""
+    """(n, m) per shown cell, units in `order`; empty where it diverged."""
+    W_dec: tuple[F64, ...]
+    """Likewise the output weights; () where all are the input weights."""
+    order: tuple[npt.NDArray[np.intp], ...]
+    """(m,) per shown cell: the unit that each bar stands for."""
     privileged: bool
     """Whether in all models a ReLU or an L1 penalty on the hidden layer sets its units apart."""
     restarts: int
@@ -42,38 +48,57 @@ def select(run: Run) -> Neurons:
     weights = best_weights(run, layout.shown)
     refuse_if_all_diverged("neurons", run, [w.W for w in weights.values()])
     best = best_cells(run, ["hidden_activation", "hidden_l1"])
+    shown = [weights[cell] for cell in layout.shown.tolist()]
+    orders = tuple(ordered(w.W) for w in shown)
+    tied = all(w.tied for w in shown)
     return Neurons(
         panels=layout,
-        W=tuple(ordered(weights[cell].W) for cell in layout.shown.tolist()),
+        W=tuple(w.W[:, order].astype(np.float64) for w, order in zip(shown, orders, strict=True)),
+        W_dec=()
+        if tied
+        else tuple(w.decoder[:, order].astype(np.float64) for w, order in zip(shown, orders, strict=True)),
+        order=orders,
         privileged=bool(((best["hidden_activation"] == "relu") | (best["hidden_l1"] > 0)).all()),
         restarts=run.restarts,
     )
 
 
-def ordered(W: npt.ArrayLike) -> F64:
-    """The columns of W (n, m) by kind (mono-, polysemantic, silent), then by their largest feature."""
+def ordered(W: npt.ArrayLike) -> npt.NDArray[np.intp]:
+    """The columns of W (n, m) by kind (mono-, polysemantic, silent), then by their largest feature.
+
+    Empty where W is not finite.
+    """
     W = np.asarray(W, np.float64)
     if not np.isfinite(W).all():
-        return np.empty((0, 0))
+        return np.empty(0, dtype=np.intp)
     kind = neuron_kinds(W)
-    return W[:, np.lexsort((np.abs(W).argmax(axis=0), np.where(kind == 0, 3, kind)))]
+    return np.lexsort((np.abs(W).argmax(axis=0), np.where(kind == 0, 3, kind)))
 
 
 def draw(data: Neurons, style: Style, title: str) -> Figure:
     """A bar a unit: its weights stacked away from 0 in feature order, coloured by what it carries."""
-    figure, axes = panel_figure(data.panels, style, title, aspect=1.25, bar=False, equal=False)
-    reach = [np.maximum(W, 0).sum(axis=0).max() for W in data.W if W.size]
-    depth = [np.minimum(W, 0).sum(axis=0).min() for W in data.W if W.size]
+    layout = _two_rows(data.panels) if data.W_dec else data.panels
+    aspect = 0.75 if data.W_dec else 1.25
+    figure, axes = panel_figure(layout, style, title, aspect=aspect, bar=False, equal=False)
+    columns = data.panels.cells.shape[1]
+    places = [k for row in layout.cells for k in _numbers_of(row, data.panels)]
+    outputs = [bool(data.W_dec) and r % 2 == 1 for r, row in enumerate(layout.cells) for _ in row[row >= 0]]
+    stacks = [(data.W_dec if out else data.W)[k] for k, out in zip(places, outputs, strict=True)]
+    sums = [np.maximum(sign * W, 0).sum(axis=0).max() for sign in (1, -1) for W in stacks if W.size]
+    depth, reach = -max(sums[len(sums) // 2 :]), max(sums[: len(sums) // 2])
     colours = (style.faint, style.dedicated, style.superposed)
-    for ax, W in zip(axes, data.W, strict=True):
+    wide = 72 * figure.get_figwidth() * 0.85 / columns
+    for ax, k, out, W in zip(axes, places, outputs, stacks, strict=True):
         if not W.size:
             ax.text(0.5, 0.5, "diverged", ha="center", va="center", color=style.muted,
                     fontsize=style.small, transform=ax.transAxes)  # fmt: skip
             continue
-        _panel(ax, W, colours, style)
-        ax.set(ylim=(1.06 * min(depth), 1.06 * max(reach)))
-        ax.set_xlabel(tally(W), fontsize=style.small, labelpad=3)
-    label_rows(figure, axes, data.panels, "weights $W_{ik}$, stacked", style)
+        _panel(ax, W, [colours[kind] for kind in neuron_kinds(data.W[k])], style)
+        ax.set(ylim=(1.06 * depth, 1.06 * reach))
+        _number_units(ax, data.order[k], wide, style)
+        ax.set_xlabel("output weights" if out else tally(W), fontsize=style.small, labelpad=3)
+    weights = "weights $W_{ik}$, below them $W_{dec}$, stacked" if data.W_dec else "weights $W_{ik}$, stacked"
+    label_rows(figure, axes, data.panels, weights, style)
     handles = [Patch(color=colour) for colour in (*colours[1:], colours[0])]
     figure.legend(
         handles, ("one feature's neuron", "several features' neuron", "silent"),
@@ -83,16 +108,41 @@ def draw(data: Neurons, style: Style, title: str) -> Figure:
     return figure
 
 
-def _panel(ax: Axes, W: F64, colours: tuple[str, str, str], style: Style) -> None:
+def _two_rows(panels: Panels) -> Panels:
+    """Each row of panels with one more below it, without headings."""
+    rows, columns = panels.cells.shape
+    titles = np.full((2 * rows, columns), "", dtype=object)
+    titles[::2] = np.reshape(np.array(panels.titles, dtype=object), (rows, columns))
+    labels = tuple(label for row in panels.row_labels for label in (row, ""))
+    return replace(
+        panels, cells=np.repeat(panels.cells, 2, axis=0), titles=tuple(titles.ravel()), row_labels=labels
+    )
+
+
+def _numbers_of(row: npt.NDArray[np.int64], panels: Panels) -> list[int]:
+    """Which of `panels.shown` the panels of a row are."""
+    shown = panels.shown.tolist()
+    return [shown.index(cell) for cell in row[row >= 0].tolist()]
+
+
+def _number_units(ax: Axes, order: npt.NDArray[np.intp], wide: float, style: Style) -> None:
+    """The units' numbers below their bars, while they fit into `wide` points."""
+    size = min(style.small, 0.9 * wide / len(order) / (0.62 * len(str(len(order) - 1))))
+    if len(order) <= MOST_NUMBERED and size > 0.45 * style.small:
+        ax.set_xticks(range(len(order)), [str(k) for k in order], fontsize=size)
+        ax.tick_params(axis="x", length=0, pad=1.5)
+
+
+def _panel(ax: Axes, W: F64, colours: list[str], style: Style) -> None:
     n, m = W.shape
     stacks = np.zeros((2, n + 1, m))
     stacks[0, 1:], stacks[1, 1:] = np.cumsum(np.maximum(W, 0), 0), np.cumsum(np.minimum(W, 0), 0)
     bars, faces = [], []
-    for k, kind in enumerate(neuron_kinds(W)):
+    for k, colour in enumerate(colours):
         for i in np.flatnonzero(np.abs(W[:, k]) > 0.02):
             low, high = stacks[int(W[i, k] < 0), i : i + 2, k]
             bars.append([(k - 0.42, low), (k + 0.42, low), (k + 0.42, high), (k - 0.42, high)])
-            faces.append(colours[kind])
+            faces.append(colour)
     # A seam between segments would cover the bars of many units, which are thinner than it.
     seams = {"edgecolors": style.background, "linewidths": 0.5 * style.line}
     drawn = seams if m <= MOST_SEAMED else {"edgecolors": faces, "linewidths": 0.3 * style.line}
@@ -129,8 +179,15 @@ def words(data: Neurons) -> Words:
         f"{span([c.sum() for c in counts])}",
         paragraphs=(f"{shown_restart(data.restarts)} {told}" + warning + note_sentence(data.panels.note),),
         reading=(
-            "A bar is a hidden unit, its segments the weights W_ik of the features, stacked away from 0 "
-            "in their order (numbered where there is room). Blue: one feature has at least "
+            "A bar is a hidden unit (its number is below it, while there is room), its segments the weights "
+            "W_ik of the features, stacked away from 0 in their order and numbered where there is room. "
+            + (
+                "Below, the same units' output weights, coloured as their inputs: a neuron that reads "
+                "feature 1 strongly and feature 4 weakly may write them the other way round. "
+                if data.W_dec
+                else ""
+            )
+            + "Blue: one feature has at least "
             f"{number(MONOSEMANTIC)} of the unit's squared weights (monosemantic, 'mono'); orange: several "
             "share it (polysemantic, 'poly'); a unit with squared weights of at most 0.25 in all is "
             "silent."

@@ -116,7 +116,7 @@ def test_neurons_are_ordered_counted_and_stacked(tmp_path) -> None:
     W = np.zeros((4, 4))
     W[0, 3], W[1, 0], W[2, 1], W[3, 1] = 1.0, 1.0, 1.0, -0.9
     assert tally(W) == "2 mono, 1 poly, 1 silent"
-    np.testing.assert_array_equal(ordered(W), W[:, [3, 0, 1, 2]])
+    assert ordered(W).tolist() == [3, 0, 1, 2]
     run = run_of(tmp_path, [W], columns={"hidden_activation": "relu"})
     plotted = PLOTS["neurons"](run, STYLE)
     (ax,) = panel_axes(plotted.figure)
@@ -127,8 +127,25 @@ def test_neurons_are_ordered_counted_and_stacked(tmp_path) -> None:
     assert "arbitrary axes" not in plotted.words.paragraphs[0]
     other = load_run(write_run(tmp_path / "other", W[None]))
     assert "arbitrary axes" in PLOTS["neurons"](other, STYLE).words.paragraphs[0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["3", "0", "1", "2"]
     penalised = load_run(write_run(tmp_path / "l1", W[None], columns={"hidden_l1": 0.01}))
     assert "arbitrary" not in PLOTS["neurons"](penalised, STYLE).words.paragraphs[0], "L1 turns with no axes"
+
+
+def test_neurons_of_an_untied_model_have_their_output_weights_below(tmp_path) -> None:
+    """The asymmetric motif: unit 1 reads [2, -1/2] and writes [1/2, 2]."""
+    W = np.array([[[0.0, 2.0], [1.0, -0.5]]])
+    W_dec = np.array([[[0.0, 0.5], [1.0, 2.0]]])
+    run = run_of(tmp_path, W, W_dec=W_dec, columns={"hidden_activation": "relu"})
+    reads, writes = panel_axes(PLOTS["neurons"](run, STYLE).figure)
+    for ax, heights in ((reads, [[2, 0.5], [1]]), (writes, [[0.5, 2], [1]])):
+        (bars,) = [c for c in ax.collections if isinstance(c, PolyCollection)]
+        drawn = [np.ptp(path.vertices[:4, 1]) for path in bars.get_paths()]
+        np.testing.assert_allclose(drawn, np.concatenate(heights), atol=1e-6)
+        assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "0"]
+        assert ax.get_ylim() == reads.get_ylim()
+    for style in STYLES:
+        assert_fits(PLOTS["neurons"], run, find_style(style))
 
 
 # ---------------------------------------------------------------- trajectories

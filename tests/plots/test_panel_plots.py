@@ -210,7 +210,7 @@ def test_wtw_of_a_hidden_relu_is_what_comes_out(tmp_path) -> None:
     np.testing.assert_allclose(minus, np.diag([1, 1, 0]) + b)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["$x_i$ = 1", "$x_i$ = −1", "0"]
     assert bar_axes(plotted.figure)[0].get_ylabel() == "output $y_j$"
-    assert plotted.words.title == "Outputs of single features: 3 features in 5 neurons"
+    assert plotted.words.title == "Responses: 3 features in 5 neurons"
     assert "2 of 3 features are written out, largest interference 0" in plotted.words.paragraphs[0]
     for style in STYLES:
         assert_fits(PLOTS["wtw"], run, find_style(style))
