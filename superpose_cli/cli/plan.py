@@ -67,7 +67,7 @@ def _rows(found: "Plan") -> list[tuple[str, str]]:
         ("reused", f"{found.n_reused:,} from other runs, {found.n_evaluated:,} of them evaluated anew"),
         ("to train", f"{found.n_instances - found.n_stored - found.n_reused:,}"),
         ("engine", f"{found.engine} ({found.engine_reason})"),
-        ("memory", in_bytes(found.memory_bytes)),
+        ("memory", f"{in_bytes(found.memory_bytes)} beside what the program itself takes, 0.2 to 0.5 GB"),
         ("disk", in_bytes(found.disk_bytes)),
         ("time", f"about {clock(found.seconds)}"),
         ("folder", str(found.path)),
