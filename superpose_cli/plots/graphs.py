@@ -17,7 +17,14 @@ from superpose_cli.plots.stored import best_weights, refuse_if_all_diverged
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import Words, counted, note_sentence, number, share, shown_restart, span
 from superpose_cli.results.run import Run
-from superpose_cli.toy_model.geometry import ANGLE, Factor, interference_graph, solution_name, tegum_factors
+from superpose_cli.toy_model.geometry import (
+    ANGLE,
+    NEARLY,
+    Factor,
+    interference_graph,
+    nearest_name,
+    tegum_factors,
+)
 from superpose_cli.toy_model.metrics import dimensionality, gram, represented
 
 F64 = npt.NDArray[np.float64]
@@ -40,11 +47,8 @@ class Graph:
     weights: F64
     """(edges,): |W_i . W_j|."""
     n_ignored: int
-
-    @property
-    def name(self) -> str:
-        """The solution in words."""
-        return solution_name(self.factors)
+    name: str
+    """The solution in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,7 @@ def graph_of(W: npt.ArrayLike) -> Graph:
         edges=edges,
         weights=np.abs(G[np.ix_(nodes, nodes)])[edges[:, 0], edges[:, 1]],
         n_ignored=int((~represented(np.linalg.norm(W, axis=1))).sum()),
+        name=nearest_name(G),
     )
 
 
@@ -179,7 +184,8 @@ def words(data: Graphs) -> Words:
             f"{shown_restart(data.restarts)} {told}",
             f"Of {counted(len(factors), 'factor')}, {share(len(named), len(factors))} have the angles of a "
             f"regular shape, to within {number(ANGLE)}°, and {regular} of those also its share of a "
-            f"dimension for each feature, to within 0.02. {ignored} features a model are not represented "
+            f"dimension for each feature, to within 0.02; “nearly” "
+            f"says that it takes {number(NEARLY)}°. {ignored} features a model are not represented "
             "and left out." + note_sentence(data.panels.note)
             if factors
             else "No feature is represented in any of the models." + note_sentence(data.panels.note),

@@ -16,7 +16,7 @@ from superpose_cli.plots.stored import best_cells, best_weights, refuse, refuse_
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import Words, listed, note_sentence, shown_restart, span
 from superpose_cli.results.run import Run
-from superpose_cli.toy_model.geometry import canonical, solution_name, tegum_factors
+from superpose_cli.toy_model.geometry import canonical, nearest_name
 from superpose_cli.toy_model.metrics import dimensionality, represented
 
 F64 = npt.NDArray[np.float64]
@@ -81,7 +81,7 @@ def solid_of(W: F64) -> Solid:
         W=canonical(W)[seen],
         features=seen,
         dimensionality=dimensionality(W[None])[0][seen],
-        name=solution_name(tegum_factors(W @ W.T)),
+        name=nearest_name(W @ W.T),
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,7 +15,7 @@ from superpose_cli.plots.stored import refuse
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import Words, counted, note_sentence, number, shown_restart, span
 from superpose_cli.results.run import Run
-from superpose_cli.toy_model.geometry import solution_name, tegum_factors
+from superpose_cli.toy_model.geometry import nearest_name
 from superpose_cli.toy_model.levels import APART, FLAT, LASTING, Jump, in_jumps, jumps, share_of_fall
 from superpose_cli.toy_model.metrics import dimensionality
 
@@ -26,7 +27,7 @@ MOST = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """The best restart of one cell, record by record."""
+    """The restart of the median objective of one cell, record by record."""
 
     place: str
     steps: npt.NDArray[np.int64]
@@ -62,10 +63,9 @@ def select(run: Run) -> Trajectories:
     lines = over_one_axis(run)
     cells = lines.cells[lines.cells >= 0]
     shown = cells[evenly(len(cells), MOST)]
-    best = run.best(columns=["cell", "restart", "loss", "loss_ratio", "n_features", "n_hidden"])
-    best = best.set_index("cell").loc[shown]
+    starts = median_starts(run).set_index("cell").loc[shown]
     rows = run.history(columns=["cell", "restart", "step", "loss", "W"], cells=shown)
-    rows = rows.merge(best.reset_index()[["cell", "restart"]], on=["cell", "restart"]).sort_values("step")
+    rows = rows.merge(starts.reset_index()[["cell", "restart"]], on=["cell", "restart"]).sort_values("step")
     if len(np.unique(rows["step"])) < 3 or any(W is None for W in rows["W"]):
         refuse(
             "trajectories",
@@ -75,7 +75,7 @@ def select(run: Run) -> Trajectories:
         )
     steps, losses = rows["step"].to_numpy(dtype=np.int64), rows["loss"].to_numpy(dtype=np.float64)
     flat, courses = rows["W"].to_list(), []
-    for cell, row in best.iterrows():
+    for cell, row in starts.iterrows():
         mine = np.flatnonzero(rows["cell"] == cell)
         W = np.stack([flat[i] for i in mine]).astype(np.float64)
         W = W.reshape(len(W), int(row["n_features"]), int(row["n_hidden"]))
@@ -88,6 +88,22 @@ def select(run: Run) -> Trajectories:
         note=f"{len(shown)} of {counted(len(cells), 'cell')} shown, evenly spaced" if thinned else "",
         restarts=run.restarts,
     )
+
+
+def median_starts(run: Run) -> pd.DataFrame:
+    """One row per stored cell: its restart of the median objective, the lower of two.
+
+    What most starts go through, the best one may have skipped. Diverged ones count where there is no other.
+    """
+    columns = ["cell", "restart", "objective", "status", "loss", "loss_ratio", "n_features", "n_hidden"]
+    rows = run.instances(columns).sort_values(["cell", "objective", "restart"])
+    cells, diverged = rows["cell"].to_numpy(), (rows["status"] == "diverged").to_numpy()
+    chosen = []
+    for cell in np.unique(cells):
+        usable = np.flatnonzero((cells == cell) & ~diverged)
+        ranked = usable if len(usable) else np.flatnonzero(cells == cell)
+        chosen.append(int(ranked[(len(ranked) - 1) // 2]))
+    return rows.take(chosen)
 
 
 def _place(x: Coordinate, labels: tuple[str, ...], cells: npt.NDArray[np.int64], cell: int) -> str:
@@ -106,8 +122,8 @@ def _course(place: str, steps: npt.NDArray[np.int64], W: F64, loss: F64) -> Cour
         dimensionality=share,
         loss=loss,
         jumps=tuple(jumps(steps, share)) if finite and len(set(np.diff(steps)[:-1].tolist())) == 1 else (),
-        half=solution_name(tegum_factors(W[len(W) // 2] @ W[len(W) // 2].T)) if finite else "diverged",
-        last=solution_name(tegum_factors(W[-1] @ W[-1].T)) if finite else "diverged",
+        half=nearest_name(W[len(W) // 2] @ W[len(W) // 2].T) if finite else "diverged",
+        last=nearest_name(W[-1] @ W[-1].T) if finite else "diverged",
     )
 
 
@@ -153,7 +169,7 @@ def words(data: Trajectories) -> Words:
     told = [_tell(course) for course in data.courses]
     return Words(
         title="Shares of a dimension during training",
-        paragraphs=(f"{shown_restart(data.restarts)} " + " ".join(told) + note_sentence(data.note),),
+        paragraphs=(f"{_which(data.restarts)} " + " ".join(told) + note_sentence(data.note),),
         reading=(
             "Above, a line is one feature's share of a dimension D_i, coloured by where it ends (grey: "
             "nowhere); below, the loss on the first 4,096 evaluation rows. Shaded: some feature is on its "
@@ -165,6 +181,12 @@ def words(data: Trajectories) -> Words:
             "geometric transformations."
         ),
     )
+
+
+def _which(restarts: int) -> str:
+    if restarts < 3:
+        return shown_restart(restarts)
+    return f"Of each cell, the start of the median objective of {restarts} is shown."
 
 
 def _tell(course: Course) -> str:

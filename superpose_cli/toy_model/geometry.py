@@ -22,6 +22,8 @@ from superpose_cli.toy_model.theory import polygon, simplex, square_antiprism
 ANGLE = 10.0
 """Degrees by which angles may differ from those of the shape whose name they get: less than half of the 25
 that part square antiprism and octagon, the nearest two of equally many features."""
+NEARLY = 12.4
+"""Degrees by which a solution may be off that is called nearly its shape: still less than half of the 25."""
 ORTHOGONAL = float(np.sin(np.radians(ANGLE)))
 """Largest |cos| of two features that leave each other alone, right angles to within `ANGLE`. The shapes below
 hang together by 0.31 and more (the pentagon's 72 degrees)."""
@@ -85,16 +87,28 @@ def interference_graph(G: npt.ArrayLike, orthogonal: float = ORTHOGONAL) -> npt.
     return edges
 
 
-def tegum_factors(G: npt.ArrayLike, orthogonal: float = ORTHOGONAL) -> tuple[Factor, ...]:
+def tegum_factors(G: npt.ArrayLike, angle: float = ANGLE) -> tuple[Factor, ...]:
     """The connected components of the represented features of a finite G = W W^T (n, n), largest first.
 
-    Of equally large ones, the one with the lowest feature first.
+    Of equally large ones, the one with the lowest feature first. `angle`: degrees that right angles and those
+    of a shape may be off.
     """
     G = np.asarray(G, np.float64)
-    edges = interference_graph(G, orthogonal)
+    edges = interference_graph(G, float(np.sin(np.radians(angle))))
     seen = np.flatnonzero(represented(np.sqrt(np.diag(G))))
     members = sorted(_components(edges, seen.tolist()), key=lambda some: (-len(some), some))
-    return tuple(_factor(G, some) for some in members)
+    return tuple(_factor(G, some, angle) for some in members)
+
+
+def nearest_name(G: npt.ArrayLike) -> str:
+    """The solution of a finite G in words; `nearly` the name that it has within `NEARLY` only."""
+    names = []
+    for angle in (ANGLE, NEARLY):
+        factors = tegum_factors(G, angle)
+        names.append(solution_name(factors))
+        if all(factor.name != IRREGULAR for factor in factors):
+            return names[-1] if angle == ANGLE else f"nearly {names[-1]}"
+    return names[0]
 
 
 def solution_name(factors: Sequence[Factor]) -> str:
@@ -173,11 +187,11 @@ def _components(edges: npt.NDArray[np.bool_], nodes: list[int]) -> Iterable[tupl
         yield tuple(sorted(found))
 
 
-def _factor(G: F64, features: tuple[int, ...]) -> Factor:
+def _factor(G: F64, features: tuple[int, ...], angle: float) -> Factor:
     block = G[np.ix_(features, features)]
     own = np.square(np.diag(block)) / np.square(block).sum(axis=1)
     angles = np.degrees(np.arccos(cosines(block)))
-    shape = next((shape for shape in _shapes(len(features)) if _fits(angles, shape.angles)), None)
+    shape = next((shape for shape in _shapes(len(features)) if _fits(angles, shape.angles, angle)), None)
     return Factor(
         features=features,
         name=shape.name if shape else IRREGULAR,
@@ -203,13 +217,13 @@ def _shape(name: str, W: F64) -> _Shape:
     return _Shape(name, np.degrees(np.arccos(cosines(W @ W.T))), W.shape[1] / len(W))
 
 
-def _fits(angles: F64, wanted: F64) -> bool:
-    """Whether some order of the features has all angles within `ANGLE` of those wanted.
+def _fits(angles: F64, wanted: F64, angle: float) -> bool:
+    """Whether some order of the features has all angles within `angle` degrees of those wanted.
 
     The members of these shapes are alike, so each has the same sorted row of angles: where a row does not
     fit, no order does. Else members are placed one by one, and taken back where they do not fit.
     """
-    close = np.abs(np.sort(angles, axis=1) - np.sort(wanted[0])) <= ANGLE
+    close = np.abs(np.sort(angles, axis=1) - np.sort(wanted[0])) <= angle
     if not close.all():
         return False
     k = len(angles)
@@ -218,7 +232,7 @@ def _fits(angles: F64, wanted: F64) -> bool:
     while 0 < len(placed) < k:
         at = len(placed)
         for feature in range(tried[at], k):
-            if feature not in placed and (np.abs(angles[feature, placed] - wanted[at, :at]) <= ANGLE).all():
+            if feature not in placed and (np.abs(angles[feature, placed] - wanted[at, :at]) <= angle).all():
                 tried[at] = feature + 1
                 placed.append(feature)
                 break

@@ -164,6 +164,17 @@ def test_trajectories_show_every_record_and_need_weights(tmp_path) -> None:
         PLOTS["trajectories"](bare, STYLE)
 
 
+def test_trajectories_show_the_median_start(tmp_path) -> None:
+    """The best start may be the one that skips what the others go through."""
+    W = [np.eye(5, 2), polygon(5), 1.2 * np.eye(5, 2), np.full((5, 2), np.nan)]
+    columns = {"objective": np.array([3.0, 2.0, 1.0, 0.5]), "status": np.array([*["ok"] * 3, "diverged"])}
+    run = run_of(tmp_path, W, restarts=4, steps=[0, 10, 20], record_weights=True, columns=columns)
+    plotted = PLOTS["trajectories"](run, STYLE)
+    np.testing.assert_allclose(panel_axes(plotted.figure)[0].lines[0].get_ydata()[1:], 0.4, atol=1e-6)
+    assert "the start of the median objective of 4 is shown" in plotted.words.paragraphs[0]
+    assert "it ends in pentagon" in plotted.words.paragraphs[0]
+
+
 # ---------------------------------------------------------------- collapse
 
 

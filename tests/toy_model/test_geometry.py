@@ -12,6 +12,7 @@ from superpose_cli.toy_model.geometry import (
     canonical,
     cosines,
     interference_graph,
+    nearest_name,
     on_fraction,
     set_cosines,
     solution_name,
@@ -160,6 +161,22 @@ def test_the_graph_has_represented_features_and_their_interference() -> None:
     assert np.argwhere(edges).tolist() == [[0, 3], [1, 3], [3, 0], [3, 1]]
     assert interference_graph(W @ W.T, orthogonal=0.04)[0, 1]
     assert not cosines(np.zeros((2, 2))).any()
+
+
+def test_an_octahedron_that_is_a_little_askew_is_nearly_one() -> None:
+    """Twelve degrees off, as trained on correlated triples; fifteen are too many."""
+
+    def askew(degrees: float) -> np.ndarray:
+        W = np.concatenate([np.eye(3), -np.eye(3)])
+        c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        W[3] = [-c, s, 0]
+        return W @ W.T
+
+    assert nearest_name(askew(0)) == "octahedron"
+    assert nearest_name(askew(12)) == "nearly octahedron"
+    assert "nearly" not in nearest_name(askew(15))
+    assert "irregular" in nearest_name(askew(15))
+    assert nearest_name(np.zeros((3, 3))) == "no feature"
 
 
 # ---------------------------------------------------------------- a common pose
