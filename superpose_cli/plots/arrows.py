@@ -1,6 +1,8 @@
 """`arrows`: the rows of W as arrows in the plane, for models with two hidden dimensions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
+from matplotlib.patches import Circle, Patch
 
 from superpose_cli.plots.cells import Panels, panels
 from superpose_cli.plots.panels import colour_bar, panel_figure, tell, write_note
@@ -42,6 +44,8 @@ class Arrows:
     """(n, 2) per shown cell, turned alike; empty where the cell diverged."""
     importance: tuple[F64, ...]
     """(n,) per shown cell."""
+    odd: int | None
+    """The one feature whose probability differs from that of all others, in every shown cell but a few."""
     restarts: int
 
 
@@ -72,20 +76,41 @@ def select(run: Run) -> Arrows:
         )
     weights = best_weights(run, layout.shown)
     refuse_if_all_diverged("arrows", run, [w.W for w in weights.values()])
-    rows = best_features(run, ["importance"], layout.shown)
+    rows = best_features(run, ["importance", "feature_probability"], layout.shown)
     importance = by_cell(rows["cell"], rows["importance"])
+    odd = odd_feature(list(by_cell(rows["cell"], rows["feature_probability"]).values()))
     return Arrows(
         panels=layout,
-        W=tuple(turned(weights[cell].W) for cell in layout.shown.tolist()),
+        W=tuple(turned(weights[cell].W, odd) for cell in layout.shown.tolist()),
         importance=tuple(importance[cell] for cell in layout.shown.tolist()),
+        odd=odd,
         restarts=run.restarts,
     )
 
 
-def turned(W: npt.ArrayLike) -> F64:
-    """W (n, 2) in the pose of `geometry.canonical`; empty (0, 2) where W is not finite."""
+def odd_feature(probability: Sequence[npt.NDArray[Any]]) -> int | None:
+    """The feature whose probability alone differs from the others', the same in all cells that have one."""
+    found = set()
+    for p in probability:
+        off = np.flatnonzero(~np.isclose(p, np.median(p), rtol=1e-6))
+        if len(p) < 3 or len(off) > 1:
+            return None
+        found.update(off.tolist())
+    return found.pop() if len(found) == 1 else None
+
+
+def turned(W: npt.ArrayLike, first: int | None = None) -> F64:
+    """W (n, 2) in the pose of `geometry.canonical`, of feature `first` before the others where one is given.
+
+    Empty (0, 2) where W is not finite.
+    """
     W = np.asarray(W, dtype=np.float64)
-    return canonical(W) if np.isfinite(W).all() else np.empty((0, 2))
+    if not np.isfinite(W).all():
+        return np.empty((0, 2))
+    order = np.argsort(np.arange(len(W)) != first, kind="stable")
+    posed = np.empty_like(W)
+    posed[order] = canonical(W[order])
+    return posed
 
 
 def shape(W: F64) -> Shape:
@@ -138,7 +163,9 @@ def draw(data: Arrows, style: Style, title: str) -> Figure:
         if not len(W):
             ax.text(0, 0, "diverged", ha="center", va="center", color=style.muted, fontsize=style.small)
             continue
-        colour = style.dedicated if colours is None else colours[1](colours[0](importance))
+        colour: Any = style.dedicated if colours is None else colours[1](colours[0](importance))
+        if data.odd is not None and colours is None:
+            colour = [style.superposed if i == data.odd else style.dedicated for i in range(len(W))]
         ax.quiver(
             *np.zeros((2, len(W))), *W.T, color=colour, zorder=3,
             angles="xy", scale_units="xy", scale=1, units="inches",
@@ -146,6 +173,10 @@ def draw(data: Arrows, style: Style, title: str) -> Figure:
         )  # fmt: skip
         if not crowded:
             _name_tips(ax, W, reach, style)
+    if colours is None and data.odd is not None:
+        names = {"as frequent as one another": style.dedicated, f"feature {data.odd}": style.superposed}
+        handles = [Patch(color=colour, label=name) for name, colour in names.items()]
+        figure.legend(handles=handles, loc="outside upper right", ncols=2)
     if colours is not None:
         colour_bar(figure, ScalarMappable(*colours), axes, style, label="importance $I_i$")
     write_note(figure, data.panels.note, style)
@@ -164,13 +195,15 @@ def words(data: Arrows) -> Words:
         paragraphs=(
             f"{shown_restart(data.restarts)} A feature counts as represented if ‖W_i‖² > 0.25. " + told,
             "Rotating or mirroring the hidden plane changes nothing in the model, so all panels are turned "
-            "alike: the first represented feature (feature 0 wherever it is represented) points right, and "
-            "the "
-            "next one that is off this line points up." + note_sentence(data.panels.note),
+            f"alike: {_first(data.odd)} points right, and the next one that is off this line points up. "
+            "Features that are alike in the data may change places from panel to panel."
+            + note_sentence(data.panels.note),
         ),
         reading=(
             "An arrow is a row W_i: the direction and length that feature i has in the two hidden "
-            "dimensions; colour is its importance, and the dotted circle has radius 1. Arrows at right "
+            "dimensions; colour is its importance"
+            + ("" if data.odd is None else f", orange the one other probability, feature {data.odd}'s")
+            + ", and the dotted circle has radius 1. Arrows at right "
             "angles leave one another alone. Opposite arrows share a dimension, which the ReLU can undo as "
             "long as the two are rarely on together."
         ),
@@ -179,6 +212,12 @@ def words(data: Arrows) -> Words:
             "important ones orthogonal and the rest out; sparse ones become antipodal pairs, then a pentagon."
         ),
     )
+
+
+def _first(odd: int | None) -> str:
+    if odd is None:
+        return "the first represented feature (feature 0 wherever it is represented)"
+    return f"feature {odd}, whose probability differs from the others' (else the first represented one),"
 
 
 def _tell(where: str, name: str, group: list[Shape]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from superpose_cli.plots.cells import Coordinate, coordinates, evenly
 from superpose_cli.plots.curves import line_colours, set_horizontal
@@ -163,6 +164,10 @@ def _planes(data: DoubleDescent, axes: npt.NDArray[Any], style: Style) -> None:
                     ax.plot([0, x], [0, y], color=style.dedicated, lw=0.7 * style.line)
                 ax.plot(*W.T, "o", ms=2.0 * style.line, mew=0, color=style.dedicated, alpha=0.8, zorder=3)
         row[0].set_ylabel(name, fontsize=style.small)
+    kinds = (("o", style.superposed, "feature, ‖W$_i$‖² > 0.25"), ("o", style.muted, "other feature"),
+             ("o", style.dedicated, "data point"))[: 2 + (len(axes) > 1)]  # fmt: skip
+    handles = [Line2D([], [], ls="", marker=mark, color=colour, label=name) for mark, colour, name in kinds]
+    axes[0, 0].get_figure().legend(handles=handles, loc="outside lower right", ncols=len(handles))
     for ax, text in zip(axes[0], data.plane_texts, strict=True):
         ax.set_title(text, fontsize=style.small, pad=2)
 

@@ -249,6 +249,8 @@ def test_data_points_lie_below_the_features_turned_alike(tmp_path) -> None:
     figure = PLOTS["double_descent"](run, STYLE).figure
     panels = [ax for ax in figure.axes if ax.get_ylabel() == "data points"]
     assert len(panels) == 1
+    (legend,) = [legend for part in figure.subfigs for legend in part.legends]
+    assert len(legend.get_texts()) == 3, "what the colours of the dots mean"
     assert len(panels[0].lines) == 2 + 4 + 1, "axes, a line to each of four points, and the points"
 
 

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_hex
 from matplotlib.quiver import Quiver
 
 from superpose_cli.errors import RunError
-from superpose_cli.plots.arrows import antipodal_pairs, shape, turned
+from superpose_cli.plots.arrows import antipodal_pairs, odd_feature, shape, turned
 from superpose_cli.plots.registry import PLOTS
 from superpose_cli.plots.style import STYLES, find_style
 from superpose_cli.results.run import load_run
@@ -148,6 +149,28 @@ def test_coinciding_tips_share_a_label_and_equal_importances_have_no_bar(tmp_pat
     figure = PLOTS["arrows"](load_run(write_run(tmp_path / "run", W)), STYLE).figure
     assert sorted(text.get_text() for text in panel_axes(figure)[0].texts) == ["0,1", "2"]
     assert not bar_axes(figure)
+
+
+def test_the_feature_of_another_probability_is_marked_and_points_right(tmp_path) -> None:
+    p = np.full((2, 5), 0.05)
+    p[1, 4] = 0.2  # the first cell is that in which all are alike
+    run = load_run(
+        write_run(
+            tmp_path / "run", np.stack([rotated(polygon(5), 50)] * 2),
+            axes={"data.last_probability": [0.05, 0.2]}, feature_probability=p,
+        )
+    )  # fmt: skip
+    plotted = PLOTS["arrows"](run, STYLE)
+    for ax in panel_axes(plotted.figure):
+        (arrows,) = [child for child in ax.collections if isinstance(child, Quiver)]
+        colours = [to_hex(colour) for colour in arrows.get_facecolors()]
+        assert colours == [STYLE.dedicated.lower()] * 4 + [STYLE.superposed.lower()]
+        np.testing.assert_allclose([arrows.U[4], arrows.V[4]], [1, 0], atol=1e-6)
+    assert "feature 4, whose probability differs" in plotted.words.paragraphs[1]
+    assert odd_feature([np.full(5, 0.1)]) is None
+    assert odd_feature([np.array([0.1, 0.2, 0.3])]) is None
+    for style in STYLES:
+        assert_fits(PLOTS["arrows"], run, find_style(style))
 
 
 def test_arrows_needs_the_plane(tmp_path) -> None:
