@@ -11,6 +11,7 @@ from superpose_cli.errors import ConfigError
 from superpose_cli.plots import (
     analogy,
     arrows,
+    capacity,
     collapse,
     dims,
     double_descent,
@@ -87,7 +88,7 @@ PLOTS = {
         ),
         Plot(
             name="wtw",
-            description="W^T W and the bias, a panel for each cell",
+            description="W^T W and the bias (behind a hidden ReLU the responses to single features), a panel a cell",
             needs="any run",
             select=matrices.select,
             draw=matrices.draw,
@@ -127,7 +128,7 @@ PLOTS = {
         ),
         Plot(
             name="history",
-            description="loss during training, a line for each cell",
+            description="loss during training (and on the training rows, where there is a table), a line for each cell",
             needs="a recorded history",
             select=history.select,
             draw=history.draw,
@@ -205,6 +206,14 @@ PLOTS = {
             select=vulnerability.select,
             draw=vulnerability.draw,
             words=vulnerability.words,
+        ),
+        Plot(
+            name="capacity",
+            description="the last feature's share of a dimension over its importance, and all features' sum",
+            needs="an axis last_importance",
+            select=capacity.select,
+            draw=capacity.draw,
+            words=capacity.words,
         ),
         Plot(
             name="analogy",
