@@ -88,7 +88,7 @@ PLOTS = {
         ),
         Plot(
             name="wtw",
-            description="W^T W and the bias (behind a hidden ReLU the responses to single features), a panel a cell",
+            description="W^T W and the bias, or responses behind a hidden ReLU, a panel for each cell",
             needs="any run",
             select=matrices.select,
             draw=matrices.draw,
@@ -128,7 +128,7 @@ PLOTS = {
         ),
         Plot(
             name="history",
-            description="loss during training (and on the training rows, where there is a table), a line for each cell",
+            description="loss during training, and on the training rows of a table, a line for each cell",
             needs="a recorded history",
             select=history.select,
             draw=history.draw,
