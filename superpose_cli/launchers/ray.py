@@ -74,7 +74,10 @@ class RayLauncher:
             self._slots = sum(map(self._fitting, nodes))
             if not self._slots:
                 raise ConfigError(self._too_large(nodes))
-            watch.said(f"Ray: {len(nodes)} node(s), room for {self._slots} worker(s) at once")
+            watch.said(
+                f"Ray: {len(nodes)} node{'s' * (len(nodes) != 1)}, room for {self._slots} "
+                f"worker{'s' * (self._slots != 1)} at once"
+            )
             yield
         finally:
             ray.shutdown()
