@@ -7,6 +7,8 @@ import pytest
 
 from superpose_cli.experiment.axes import Axis, Experiment
 from superpose_cli.experiment.config import Config
+from superpose_cli.experiment.grid import Grid
+from superpose_cli.experiment.instances import InstanceBatch
 from superpose_cli.experiment.rules import with_values
 
 
@@ -27,6 +29,11 @@ def experiment_of(
     """An experiment over `config_of` its fields (`data__k` for `data.k`), or over the given variants."""
     configs = tuple(variants) or (config_of({key.replace("__", "."): v for key, v in fields.items()}),)
     return Experiment(name, axes, configs)
+
+
+def everything(grid: Grid) -> list[InstanceBatch]:
+    """All instances of a grid, a batch for each family."""
+    return grid.batches(0, grid.n_instances)
 
 
 def mostly_slow(table: Iterable[str], quick: Collection[str]) -> list[Any]:

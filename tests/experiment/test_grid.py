@@ -1,7 +1,7 @@
+"""Cells and restarts as numbers: the product of the axes, batches by family, the same keys in every grid."""
+
 import itertools
-import json
 import math
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,18 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superpose_cli.errors import ConfigError
-from superpose_cli.experiment.axes import Axis, Experiment
-from superpose_cli.experiment.compose import load_experiment
+from superpose_cli.experiment.axes import Experiment
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.instances import InstanceBatch
-from superpose_cli.experiment.resolve import inverse_power
-from tests.helpers import axis, config_of, experiment_of
-
-IDENTITIES = ("key", "generator_key", "table_key", "evaluation_key")
-
-
-def everything(grid: Grid) -> list[InstanceBatch]:
-    return grid.batches(0, grid.n_instances)
+from tests.helpers import axis, config_of, everything, experiment_of
 
 
 def rows_of(batches: list[InstanceBatch]) -> dict[tuple[int, int], tuple]:
@@ -47,9 +39,6 @@ def keys_by(experiment: Experiment, *names: str) -> dict[tuple, list[int]]:
         for cell, key in zip(batch.cell, batch.key, strict=True):
             found[tuple(columns[name][cell] for name in names)].append(int(key))
     return found
-
-
-# Expansion
 
 
 @given(
@@ -199,88 +188,6 @@ def test_cells_of_one_family_are_one_batch_across_kinds_that_it_does_not_hold():
     assert batch.init_std.tolist() == [0.3, math.sqrt(2 / 7)] * 4
 
 
-# Resolution
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({}, [0.1] * 4),
-        ({"data.feature_probability": (0.1, 0.2, 0.3, 0.4)}, [0.1, 0.2, 0.3, 0.4]),
-        ({"data.last_probability": 0.5}, [0.1, 0.1, 0.1, 0.5]),
-        ({"data.power": 1.0}, [0.1, 0.1 * 0.5, 0.1 * float(Fraction(1, 3)), 0.1 * 0.25]),
-        ({"data.power": 0.5, "data.last_probability": 1.0},
-         [0.1, 0.1 * math.sqrt(0.5), 0.1 * 0.5773502691896257, 1.0]),
-        ({"data.kind": "exactly_k", "data.feature_probability": None, "data.k": 3}, [0.75] * 4),
-    ],
-)  # fmt: skip
-def test_probabilities(fields, expected):
-    (batch,) = everything(Grid(experiment_of(variants=[config_of({"model.n_features": 4} | fields)])))
-    assert batch.feature_probability.tolist() == [expected]
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"kind": "uniform"}, [1, 1, 1]),
-        ({"kind": "geometric", "decay": 0.7}, [1, 0.7, 0.7 * 0.7]),
-        ({"kind": "last", "last_importance": 10.0}, [1, 1, 10]),
-        ({"kind": "explicit", "values": (3.0, 0.0, 2.0)}, [3, 0, 2]),
-    ],
-)
-def test_importances(fields, expected):
-    config = config_of(
-        {"model.n_features": 3} | {f"importance.{name}": value for name, value in fields.items()}
-    )
-    (batch,) = everything(Grid(experiment_of(variants=[config])))
-    assert batch.importance.tolist() == [expected]
-
-
-@given(base=st.integers(1, 10_000), power=st.integers(0, 12))
-def test_inverse_powers_are_the_nearest_doubles(base, power):
-    assert inverse_power(base, float(power)) == float(Fraction(1, base**power))
-
-
-def test_initial_deviations():
-    config = config_of({"init.std": 0.2, "init.n_instances": 10})
-    grid = Grid(experiment_of(axis("init.kind", "xavier_normal", "normal", "notebook"), variants=[config]))
-    (batch,) = everything(grid)
-    assert batch.init_std.tolist() == [math.sqrt(2 / (5 + 2)), 0.2, math.sqrt(2 / (2 * (5 + 10)))]
-
-
-def test_unused_fields_are_neutral_in_a_batch():
-    config = config_of(
-        {"train.momentum": 0.9, "train.beta1": 0.8, "data.set_size": 5, "data.correlation": 0.5}
-    )
-    grid = Grid(
-        experiment_of(
-            axis("train.optimizer", "adam", "sgd"),
-            axis("data.kind", "independent", "correlated"),
-            variants=[config],
-        )
-    )
-    found = {(str(b.family.optimizer), str(b.family.data)): b for b in everything(grid)}
-    assert [found["adam", "independent"].momentum[0], found["sgd", "independent"].momentum[0]] == [0, 0.9]
-    assert [found["adam", "independent"].beta1[0], found["sgd", "independent"].beta1[0]] == [0.8, 0.9]
-    assert [found["adam", "independent"].correlation[0], found["adam", "correlated"].correlation[0]] == [
-        0,
-        0.5,
-    ]
-    assert [found["adam", "independent"].family.set_size, found["adam", "correlated"].family.set_size] == [
-        0,
-        5,
-    ]
-
-
-def test_seeds_beyond_the_doubles_stay_exact():
-    seeds = [2**63 - 1, 2**53 + 1]
-    (batch,) = everything(Grid(experiment_of(axis("seed", *seeds))))
-    assert batch.seed.tolist() == seeds
-
-
-# Keys over grids
-
-
 @settings(max_examples=25, deadline=None)
 @given(
     p=st.lists(st.sampled_from([0.05, 0.1, 0.2, 0.3, 0.5, 1.0]), min_size=1, max_size=5, unique=True),
@@ -317,177 +224,6 @@ def test_keys_are_unique_over_many_cells_and_restarts():
     assert len(np.unique(batch.key)) == grid.n_instances == 24_000
     assert len(np.unique(batch.generator_key)) == 40 * 3 * 5
     assert len(np.unique(batch.evaluation_key)) == 3
-
-
-# Columns
-
-
-def test_columns_are_null_where_a_kind_does_not_use_the_field():
-    config = config_of({"train.momentum": 0.9, "data.k": 1, "data.feature_probability": 0.1})
-    grid = Grid(
-        experiment_of(
-            axis("data.kind", "independent", "exactly_k"),
-            axis("train.optimizer", "adam", "sgd"),
-            variants=[config],
-        )
-    )
-    columns = grid.cell_columns(np.arange(4))
-    assert columns["data_kind"].tolist() == ["independent"] * 2 + ["exactly_k"] * 2
-    assert columns["k"].tolist() == [None, None, 1, 1]
-    assert columns["feature_probability"].tolist() == [0.1, 0.1, 0.2, 0.2]
-    assert columns["momentum"].tolist() == [None, 0.9, None, 0.9]
-    assert columns["beta1"].tolist() == [0.9, None, 0.9, None]
-    assert columns["decay"].tolist() == [None] * 4
-    assert (columns["n_features"].dtype, columns["high"].dtype, columns["tied"].dtype) == (
-        np.int64,
-        np.float64,
-        np.bool_,
-    )
-    assert type(columns["data_kind"][0]) is str
-    assert not {"seed", "values", "objective", "std", "n_instances"} & set(columns)
-
-
-def test_axes_are_told_by_the_columns_that_hold_them():
-    variants = [config_of({"importance.values": (1.0,) * 5}) for _ in range(2)]
-    grid = Grid(
-        experiment_of(
-            axis("model", "linear", "relu_output"),
-            axis("data.feature_probability", 0.5, (0.1, 0.2, 0.3, 0.4, 0.5)),
-            axis("importance.kind", "uniform", "explicit"),
-            axis("train.n_batch", 8, 16),
-            variants=variants,
-        )
-    )
-    told = grid.axis_columns()
-    assert json.loads(json.dumps(told)) == told
-    assert [a["columns"] for a in told] == [
-        ["model"],
-        ["feature_probability_label"],
-        ["importance_kind"],
-        ["n_batch"],
-    ]
-    assert told[1]["values"] == [["0.5"], ["[0.1,0.2,0.3,0.4,0.5]"]]
-    columns = grid.cell_columns(np.arange(grid.n_cells))
-    held = list(zip(*(columns[a["columns"][0]].tolist() for a in told), strict=True))
-    assert held == list(itertools.product(*([v for (v,) in a["values"]] for a in told)))
-    assert columns["feature_probability"].tolist()[:8] == [0.5] * 4 + [None] * 4
-
-
-# Refusals
-
-LISTS = axis("data.feature_probability", (0.1, 0.2), (0.1, 0.2, 0.3))
-SETS = {"data.kind": "anticorrelated", "data.set_size": 3}
-REFUSED = {
-    "k > n": ([axis("model.n_features", 5, 2)],
-              {"data.kind": "exactly_k", "data.k": 3, "data.feature_probability": None},
-              r"data.k=3 .*\(at model.n_features=2\)"),
-    "set > n": ([axis("model.n_features", 2, 3)], SETS, r"data.set_size=3 .*\(at model.n_features=2\)"),
-    "set room": ([axis("data.feature_probability", 0.3, 0.4)], SETS,
-                 r"data.set_size=3 times .*\(at data.feature_probability=0.4\)"),
-    "unequal in a set": ([axis("data.power", 0.0, 1.0)], SETS,
-                         r"equal probabilities.*\(at data.power=1.0\)"),
-    "unequal last": ([], SETS | {"data.last_probability": 0.2}, "equal probabilities"),
-    "power below 2^-20": ([axis("data.power", 1.0, 10.0, 11.0)], {}, r"data.power.*\(at data.power=10.0\)"),
-    "list length": ([], {"data.feature_probability": (0.1, 0.2)}, "2 entries and model.n_features=5"),
-    "lists not zipped": ([axis("model.n_features", 2, 3), LISTS], {},
-                         r"zip.*\(at model.n_features=2, data.feature_probability=\[0.1,0.2,0.3\]\)"),
-    "importances length": ([], {"importance.kind": "explicit", "importance.values": (1.0,)},
-                           "values has 1"),
-    "no importance": ([], {"importance.kind": "explicit", "importance.values": (0.0,) * 5},
-                      "all importances"),
-    "importance overflow": ([axis("importance.decay", 1.0, 1e100)], {"importance.kind": "geometric"},
-                            r"overflows.*\(at importance.decay=1e\+100\)"),
-    "warm-up": ([axis("train.warmup_steps", 0, 10), axis("train.steps", 10, 5)], {},
-                r"warmup_steps=10 .*train.steps=5.*\(at train.warmup_steps=10, train.steps=5\)"),
-    "null batch": ([axis("train.n_batch", 8, None)], {}, r"n_batch=null.*\(at train.n_batch=null\)"),
-    "population of a table": ([], {"data.kind": "finite", "data.n_rows": 4, "train.objective": "population"},
-                              "n_batch=null"),
-    "batches of a population": ([axis("train.n_batch", 8, 16)], {"train.objective": "population"},
-                                "remove the axis"),
-    "unused": ([], {"data.k": 3}, "data.k is used by"),
-    "unused axis": ([axis("importance.decay", 0.5, 1.0)], {}, "importance.decay is used by"),
-    "needed": ([], {"data.kind": "exactly_k", "data.feature_probability": None}, "needs data.k"),
-    "huge W": ([axis("model.n_features", 2, 100_000)], {"model.n_hidden": 50_000},
-               r"19 GiB: lower .*\(at model.n_features=100000\)"),
-    "huge table": ([], {"data.kind": "finite", "data.n_rows": 10**9}, "19 GiB: lower data.n_rows"),
-    "huge batch": ([axis("train.n_batch", 8, 10**9)], {}, "19 GiB: lower train.n_batch"),
-    "not an axis": ([axis("evaluation.n_rows", 8, 16)], {}, "evaluation.n_rows cannot be an axis"),
-    "empty": ([Axis(("model.n_hidden",), ())], {}, "no values"),
-    "twice": ([axis("model.n_hidden", 1, 2), axis("model.n_hidden", 1)], {}, "two axes"),
-    "too many cells": ([axis(key, *[0.1] * 2**14) for key in ("train.eps", "data.high", "init.std")], {},
-                       r"4,398,046,511,104 cells \(16384 x 16384 x 16384\)"),
-    "too many instances": ([axis("data.high", *[1.0] * 2**14)], {"restarts": 2**31 - 1}, "restarts"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_refusals_name_the_cell_on_one_line(name):
-    axes, fields, said = REFUSED[name]
-    with pytest.raises(ConfigError, match=said) as refusal:
-        Grid(experiment_of(*axes, variants=[config_of(fields)]))
-    assert "\n" not in str(refusal.value)
-
-
-ALLOWED = {
-    "a field that some kinds use": ([axis("data.kind", "independent", "exactly_k")], {"data.k": 3}),
-    "a bad value that no kind uses there": (
-        [axis("data.kind", "independent", "exactly_k"), axis("data.k", 3, 5)],
-        {},
-    ),
-    "sets of 1/3 rounded up": ([axis("data.feature_probability", 0.333333333334)], SETS),
-    "unequal p in sets of one": ([], {"data.kind": "anticorrelated", "data.set_size": 1, "data.power": 1.0}),
-    "an odd one out alone in its set": ([], SETS | {"model.n_features": 4, "data.last_probability": 0.2}),
-    "the whole table": ([], {"data.kind": "finite", "data.n_rows": 4, "train.n_batch": None}),
-    "a population has no batches": ([], {"train.objective": "population"}),
-    "batches for some": (
-        [axis("train.objective", "sampled", "population"), axis("train.n_batch", 8, 16)],
-        {},
-    ),
-    "p of the least": ([], {"data.feature_probability": 2.0**-20}),
-}
-
-
-@pytest.mark.parametrize("name", ALLOWED)
-def test_allowed(name):
-    axes, fields = ALLOWED[name]
-    grid = Grid(experiment_of(*axes, variants=[config_of(fields)]))
-    assert sum(len(batch) for batch in everything(grid)) == grid.n_instances
-
-
-def test_a_smaller_last_set_is_a_warning():
-    sets = config_of({"data.kind": "correlated", "data.set_size": 2, "data.correlation": 1.0})
-    grid = Grid(experiment_of(axis("model.n_features", 4, 5), variants=[sets]))
-    assert grid.warnings == ["the last set has 1 features, the others 2 (at model.n_features=5)"]
-    assert Grid(experiment_of(axis("model.n_features", 4, 6), variants=[sets])).warnings == []
-
-
-@pytest.mark.parametrize(
-    ("overrides", "said"),
-    [
-        (["train.objective=population", "train.n_batch=64"], ["train.n_batch is not used"]),
-        (["train.objective=population"], []),
-        (["train.objective=population,sampled", "train.n_batch=64"], []),
-    ],
-)
-def test_a_batch_size_that_nothing_draws_is_told(overrides, said):
-    warnings = Grid(load_experiment(overrides)).warnings
-    assert [warning.split(":")[0] for warning in warnings] == said
-
-
-@given(decade=st.integers(1, 5), seed=st.integers(0, 99))
-def test_the_named_cell_is_the_first_bad_one(decade, seed):
-    values = np.random.default_rng(seed).permutation(np.arange(1, 10 * decade + 1)).tolist()
-    first = next(v for v in values if v > 3)
-    with pytest.raises(ConfigError, match=rf"data.k={first} .*\(at data.k={first}\)$"):
-        Grid(
-            experiment_of(
-                axis("data.k", *values),
-                data__kind="exactly_k", data__feature_probability=None, model__n_features=3,
-            )
-        )  # fmt: skip
-
-
-# A million cells
 
 
 def test_a_million_cells_cost_what_their_axes_cost():

@@ -1,3 +1,5 @@
+"""Keys name stored instances: what enters one, what does not, and that none has changed."""
+
 import math
 import os
 import subprocess
@@ -16,21 +18,22 @@ from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.instances import InstanceBatch
 from superpose_cli.experiment.keys import mix, record_hashes, run_id
 from superpose_cli.experiment.rules import with_values
-from tests.helpers import axis, config_of, experiment_of
+from tests.experiment.field_changes import CHANGES, INPUTS, NEEDS, OTHER, TRAINING
+from tests.helpers import axis, config_of, everything, experiment_of
+
+IDENTITIES = ("key", "generator_key", "table_key", "evaluation_key")
 
 
 def batch_of(experiment: Experiment) -> InstanceBatch:
-    grid = Grid(experiment)
-    (batch,) = grid.batches(0, grid.n_instances)
+    """The only batch of an experiment."""
+    (batch,) = everything(Grid(experiment))
     return batch
 
 
 def identities(**fields) -> dict[str, int]:
     """All four 64-bit identities of the only instance of a config."""
     batch = batch_of(experiment_of(**fields))
-    return {
-        name: int(getattr(batch, name)[0]) for name in ("key", "generator_key", "table_key", "evaluation_key")
-    }
+    return {name: int(getattr(batch, name)[0]) for name in IDENTITIES}
 
 
 def key_of(**fields) -> int:
@@ -131,10 +134,10 @@ def test_golden_keys(name, monkeypatch):
     """Keys name stored instances: a change here orphans everybody's results."""
     monkeypatch.setattr(rules, "MAX_EMPTY", 0.6)  # one of them was trained before there was such a limit
     experiment, expected = GOLDEN[name]
-    grid = Grid(experiment)
-    batches = grid.batches(0, grid.n_instances)
     assert [
-        f"{key:016x} {draws:016x}" for b in batches for key, draws in zip(b.key, b.generator_key, strict=True)
+        f"{key:016x} {draws:016x}"
+        for b in everything(Grid(experiment))
+        for key, draws in zip(b.key, b.generator_key, strict=True)
     ] == expected
 
 
@@ -166,100 +169,8 @@ def test_equal_models_have_equal_keys(name):
     assert identities(**one) == identities(**other)
 
 
-FINITE = {"data.kind": "finite", "data.n_rows": 8, "data.feature_probability": 0.2}
-SETS = {"data.kind": "correlated", "data.set_size": 5, "data.correlation": 1.0}
-INPUTS = {  # field -> (other fields, value): changes what is drawn
-    "model.n_features": ({}, 6),
-    "model.n_hidden": ({}, 3),
-    "model.hidden_activation": ({}, "relu"),
-    "model.output_activation": ({}, "identity"),
-    "model.tied": ({}, False),
-    "model.bias": ({}, False),
-    "model.hidden_bias": ({}, True),
-    "model.target": ({}, "abs"),
-    "model.hidden_l1": ({}, 0.1),
-    "data.kind": ({"data.n_rows": None}, "anticorrelated"),
-    "data.feature_probability": ({}, 0.2),
-    "data.last_probability": ({}, 0.2),
-    "data.power": ({}, 1.0),
-    "data.value": ({}, "constant"),
-    "data.high": ({}, 2.0),
-    "data.signed": ({}, True),
-    "data.set_size": (SETS, 4),
-    "data.correlation": (SETS, 0.5),
-    "data.k": ({"data.kind": "exactly_k", "data.feature_probability": None, "data.k": 1}, 2),
-    "data.n_rows": (FINITE, 9),
-    "data.unit_norm": (FINITE, True),
-    "importance.kind": ({}, "geometric"),
-    "importance.decay": ({"importance.kind": "geometric", "importance.decay": 0.5}, 0.7),
-    "importance.last_importance": ({"importance.kind": "last", "importance.last_importance": 0.5}, 0.7),
-    "importance.values": (
-        {"importance.kind": "explicit", "importance.values": (1.0,) * 5},
-        (1.0, 1.0, 1.0, 1.0, 2.0),
-    ),
-}
-TRAINING = {  # changes the weights, not what is drawn
-    "init.kind": ({}, "normal"),
-    "init.std": ({"init.kind": "normal", "init.std": 0.1}, 0.2),
-    "init.n_instances": ({"init.kind": "notebook", "init.n_instances": 10}, 20),
-    "train.optimizer": ({}, "adamw"),
-    "train.learning_rate": ({}, 1e-3),
-    "train.weight_decay": ({}, 0.01),
-    "train.momentum": ({"train.optimizer": "sgd"}, 0.9),
-    "train.beta1": ({}, 0.8),
-    "train.beta2": ({}, 0.99),
-    "train.eps": ({}, 1e-6),
-    "train.schedule": ({}, "linear"),
-    "train.warmup_steps": ({}, 10),
-    "train.steps": ({}, 10),
-    "train.n_batch": ({}, 128),
-    "train.loss_reduction": ({}, "sum"),
-    "train.objective": ({}, "population"),
-}
-NEEDS = {  # what the new value of a kind needs beside it
-    "data.kind": {"data.set_size": 5},
-    "importance.kind": {"importance.decay": 0.5},
-    "init.kind": {"init.std": 0.1},
-    **{
-        f"launcher.{leaf}": {"launcher.name": "ray"}
-        for leaf in ("cpus", "gpus", "address", "retries", "results")
-    },
-    **{
-        f"launcher.{leaf}": {"launcher.name": "slurm"}
-        for leaf in ("partition", "account", "minutes", "memory_gb", "jobs", "wait")
-    },
-}
-OTHER = {
-    "evaluation.method": "population",
-    "evaluation.n_rows": 10,
-    "evaluation.attack": 0.1,
-    "history.every": 7,
-    "history.spacing": "log",
-    "history.weights": True,
-    "engine.name": "torch",
-    "engine.device": "cpu",
-    "engine.dtype": "float64",
-    "engine.memory_fraction": 0.1,
-    "launcher.name": "slurm",
-    "launcher.cpus": 2,
-    "launcher.gpus": 0.5,
-    "launcher.address": "auto",
-    "launcher.retries": 1,
-    "launcher.results": "returned",
-    "launcher.partition": "long",
-    "launcher.account": "lab",
-    "launcher.minutes": 5,
-    "launcher.memory_gb": 2,
-    "launcher.jobs": 3,
-    "launcher.wait": False,
-    "restarts": 2,
-    "experiment": "another",
-    "plots": ["arrows"],
-}
-
-
 def before_and_after(key: str) -> tuple[InstanceBatch, InstanceBatch]:
-    base, value = (INPUTS | TRAINING | {"seed": ({}, 1), "paired": ({}, True)}).get(key) or ({}, OTHER[key])
+    base, value = CHANGES[key]
     config = config_of(base)
     changed = with_values(config, {key: value} | NEEDS.get(key, {}))
     one, two = (batch_of(experiment_of(variants=[c])) for c in (config, changed))
@@ -268,8 +179,7 @@ def before_and_after(key: str) -> tuple[InstanceBatch, InstanceBatch]:
 
 def changed_identities(key: str) -> set[str]:
     one, two = before_and_after(key)
-    names = ("key", "generator_key", "table_key", "evaluation_key")
-    return {name for name in names if getattr(one, name)[0] != getattr(two, name)[0]}
+    return {name for name in IDENTITIES if getattr(one, name)[0] != getattr(two, name)[0]}
 
 
 def test_every_field_is_on_one_side():
@@ -292,7 +202,7 @@ def test_where_and_how_change_nothing(key):
 
 
 def test_seed_changes_all_and_paired_all_but_the_evaluation():
-    assert changed_identities("seed") == {"key", "generator_key", "table_key", "evaluation_key"}
+    assert changed_identities("seed") == set(IDENTITIES)
     assert changed_identities("paired") == {"key", "generator_key", "table_key"}
 
 
@@ -353,7 +263,7 @@ def test_run_id_ignores_where_and_how(key):
     [*INPUTS, *TRAINING, "seed", "paired", "restarts", *(k for k in OTHER if k.startswith(("eval", "hist")))],
 )
 def test_run_id_covers_what_decides_the_content(key):
-    base, value = (INPUTS | TRAINING | {"seed": ({}, 1), "paired": ({}, True)}).get(key) or ({}, OTHER[key])
+    base, value = CHANGES[key]
     config = config_of(base)
     assert run_id(experiment_of(variants=[with_values(config, {key: value})])) != run_id(
         experiment_of(variants=[config])

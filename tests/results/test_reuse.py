@@ -25,7 +25,7 @@ from superpose_cli.pipeline import RunResult, load_run, run_experiment
 from superpose_cli.results import layout
 from superpose_cli.results.checkpoint_files import saved_checkpoints
 from superpose_cli.results.reuse import Reuse
-from tests.experiment.test_keys import INPUTS, NEEDS, OTHER, TRAINING
+from tests.experiment.field_changes import CHANGES, INPUTS, NEEDS, TRAINING
 from tests.helpers import config_of, experiment_of, mostly_slow
 
 TINY = ("train.steps=8", "train.n_batch=16", "evaluation.n_rows=100", "history.every=4", "engine=torch")
@@ -172,8 +172,7 @@ def reused(key: str, folder: Path) -> tuple[int, int]:
     """Of a stored instance, after one field has changed: (1 if it is reused, 1 if it is evaluated anew)."""
     tiny = {"train.steps": 12, "train.n_batch": 16, "evaluation.n_rows": 50, "history.every": 0,
             "engine.name": "torch"}  # fmt: skip
-    sides = INPUTS | TRAINING | {"seed": ({}, 1), "paired": ({}, True)}
-    base, value = sides.get(key) or ({}, OTHER[key])
+    base, value = CHANGES[key]
     config = config_of(tiny | base)
     run_experiment(experiment_of(variants=[config]), outputs=folder)
     value = {"engine.name": "numba", "train.steps": 13}.get(key, value)
