@@ -1,17 +1,9 @@
-"""Writing runs: layout, all-or-nothing commits, locks and refusals."""
+"""Writing runs: layout, all-or-nothing commits and refusals."""
 
 import errno
-import fcntl
 import os
 import resource
-import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,22 +11,9 @@ import pytest
 
 from superpose_cli.errors import RunError, SuperposeError
 from superpose_cli.results.columns import TABLES
-from superpose_cli.results.lock import STALE_SECONDS, is_being_written
 from superpose_cli.results.manifest import read_manifest
 from superpose_cli.results.run import load_run
-from superpose_cli.results.store import RunStore
-from tests.synthetic import shard_tables, synthetic_manifest
-
-CONFIG = "experiment: synthetic\nmodel:\n  n_features: 5\n  n_hidden: 2\nengine:\n  name: auto\n"
-
-
-def tables(first: int = 0, count: int = 4, **options: Any) -> dict[str, pa.Table]:
-    W = np.random.default_rng(first).normal(size=(count, 5, 2))
-    return shard_tables(W, first=first, restarts=2, steps=(0, 10), **options)
-
-
-def open_store(path: Path, config: str = CONFIG, **changes: Any) -> RunStore:
-    return RunStore.create_or_open(path, config, synthetic_manifest(n_cells=4, restarts=2, **changes))
+from tests.results.stores import CONFIG, open_store, python, tables
 
 
 def files(path: Path) -> set[str]:
@@ -43,14 +22,6 @@ def files(path: Path) -> set[str]:
 
 def contents(path: Path) -> dict[str, bytes]:
     return {name: (path / name).read_bytes() for name in files(path) if name.endswith((".parquet", ".yaml"))}
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A run with shard 0 of 2 committed."""
-    with open_store(tmp_path / "run", status="running") as store:
-        store.commit(0, **tables())
-    return tmp_path / "run"
 
 
 def test_layout(run: Path) -> None:
@@ -151,7 +122,7 @@ def test_a_new_run_is_in_folders_that_are_on_the_disk(
 CRASH = """
 import os, sys
 from pathlib import Path
-from tests.results.test_store import open_store, tables
+from tests.results.stores import open_store, tables
 renames = 0
 rename = os.replace
 def crash(source, target):
@@ -165,12 +136,6 @@ store = open_store(Path(sys.argv[1]))
 os.replace = crash
 store.commit(1, **tables(4))
 """
-
-
-def python(code: str, *arguments: object) -> subprocess.Popen[str]:
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(command, cwd=root, text=True, stdout=subprocess.PIPE)
 
 
 @pytest.mark.parametrize("renames", [0, 1, 2])
@@ -240,99 +205,6 @@ def test_checkpoints_survive_opening(run: Path) -> None:
     with open_store(run) as store:
         assert store.staging == run / ".staging"
     assert checkpoint.exists()
-
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from tests.results.test_store import open_store
-store = open_store(Path(sys.argv[1]))
-print("open", flush=True)
-time.sleep(60)
-"""
-
-
-def test_one_writer_at_a_time(run: Path) -> None:
-    holder = python(HOLD, run)
-    assert holder.stdout is not None
-    with holder.stdout:
-        assert holder.stdout.readline() == "open\n"
-        with pytest.raises(RunError, match=f"is being written by process {holder.pid} on "):
-            open_store(run)
-        assert is_being_written(run)
-        assert len(load_run(run).instances(["cell"])) == 4  # readers are free to come
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()
-    assert not is_being_written(run)
-    open_store(run).close()
-
-
-def test_a_writer_in_the_same_process_is_refused_too(run: Path) -> None:
-    with open_store(run):
-        with pytest.raises(RunError, match=f"process {os.getpid()} on "):
-            open_store(run)
-        (run / ".staging/run.lock").write_text("")
-        with pytest.raises(RunError, match="another process"):
-            open_store(run)
-    open_store(run).close()
-
-
-def test_a_lock_of_another_host_is_judged_by_its_time(run: Path) -> None:
-    """Where `flock` does not reach across hosts: renewed of late, it is explained; else it is taken over."""
-    lock = run / ".staging/run.lock"
-    lock.write_text('[12345, "elsewhere"]')
-    for seconds, held in ((0, True), (STALE_SECONDS - 5, True), (STALE_SECONDS + 5, False)):
-        os.utime(lock, (time.time() - seconds,) * 2)
-        assert is_being_written(run) is held
-    os.utime(lock)
-    with pytest.raises(RunError, match=r"process 12345 on elsewhere.* try again in 90 seconds \(or delete"):
-        open_store(run)
-    os.utime(lock, (0, 0))
-    with open_store(run):
-        assert socket.gethostname() in lock.read_text()
-    assert lock.read_text() == "", "let go"
-    lock.write_text("[" * 2000)
-    assert not is_being_written(run)
-
-
-def test_a_lock_is_renewed_while_it_is_held(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("superpose_cli.results.lock.RENEWED_SECONDS", 0.01)
-    lock = run / ".staging/run.lock"
-    with open_store(run):
-        os.utime(lock, (0, 0))
-        deadline = time.monotonic() + 20
-        while lock.stat().st_mtime == 0 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert time.time() - lock.stat().st_mtime < 20
-
-
-def test_looking_at_a_lock_keeps_nobody_out(run: Path) -> None:
-    """Whoever asks whether a run is being written has its lock for a moment."""
-    with (run / ".staging/run.lock").open() as looking:
-        fcntl.flock(looking, fcntl.LOCK_SH)
-        timer = threading.Timer(0.2, fcntl.flock, (looking, fcntl.LOCK_UN))
-        timer.start()
-        assert not is_being_written(run)
-        open_store(run).close()
-        timer.join()
-
-
-def test_where_there_are_no_locks(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(descriptor: int, operation: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(RunError, match=r"no locks \(No locks available\): choose another --out"):
-        open_store(run)
-
-
-def test_a_lock_that_leads_elsewhere_is_not_followed(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "precious").write_text("mine")
-    (run / ".staging/run.lock").unlink()
-    (run / ".staging/run.lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(SuperposeError, match="cannot write"):
-        open_store(run)
-    assert (tmp_path / "precious").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
