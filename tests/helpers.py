@@ -1,10 +1,13 @@
 """What several test modules share."""
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from superpose_cli.engines.watch import SILENT
 from superpose_cli.experiment.axes import Axis, Experiment
 from superpose_cli.experiment.config import Config
 from superpose_cli.experiment.grid import Grid
@@ -34,6 +37,25 @@ def experiment_of(
 def everything(grid: Grid) -> list[InstanceBatch]:
     """All instances of a grid, a batch for each family."""
     return grid.batches(0, grid.n_instances)
+
+
+class Listener:
+    """A watch that keeps what a run says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(SILENT, name)
+
+    def said(self, message: str) -> None:
+        self.lines.append(message)
+
+
+def digests(run: Path) -> dict[str, str]:
+    """The digest of every stored table file."""
+    files = sorted(run.glob("*.parquet/*.parquet"))
+    return {str(f.relative_to(run)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
 def mostly_slow(table: Iterable[str], quick: Collection[str]) -> list[Any]:

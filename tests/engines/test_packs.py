@@ -8,11 +8,12 @@ from superpose_cli.engines import choose_engine
 from superpose_cli.engines.base import Engine, Evaluation, State
 from superpose_cli.engines.packs import Pack, is_out_of_memory, whole
 from superpose_cli.engines.training import Trained, train_shard
-from superpose_cli.engines.watch import SILENT, Progress
+from superpose_cli.engines.watch import Progress
 from superpose_cli.errors import SuperposeError
 from superpose_cli.experiment.config import EngineConfig, EvaluationConfig, HistoryConfig
 from superpose_cli.experiment.instances import InstanceBatch
 from tests.engines.batches import BASE, FAMILIES, make_batch, parameters_of
+from tests.helpers import Listener
 
 NUMBA = choose_engine(EngineConfig(name="numba", device="cpu"), []).engine
 
@@ -46,31 +47,25 @@ class TooLargeToJudge(Small):
         return self.engine.advance(batch, state, stop_step)
 
 
-class Lines:
+class Follower(Listener):
     """A watch that keeps what is said, and how far the work is."""
 
     def __init__(self) -> None:
-        self.said_lines: list[str] = []
+        super().__init__()
         self.instances = [0.0]
-
-    def __getattr__(self, name: str):
-        return getattr(SILENT, name)
-
-    def said(self, message: str) -> None:
-        self.said_lines.append(message)
 
     def progressed(self, instances: float, loss: float, instance_steps: int) -> None:
         self.instances.append(instances)
 
 
-def train(engine: Engine, batches: list[InstanceBatch], watch: Lines | None = None) -> list[Trained]:
+def train(engine: Engine, batches: list[InstanceBatch], watch: Follower | None = None) -> list[Trained]:
     return train_shard(
         engine,
         batches,
         evaluation=EvaluationConfig(n_rows=500),
         history=HistoryConfig(every=10, weights=True),
         memory=1 << 30,
-        progress=Progress(watch or Lines()),
+        progress=Progress(watch or Follower()),
         stop=lambda: False,
     )
 
@@ -87,14 +82,14 @@ ERRORS = (
 def test_too_little_memory_halves_the_pack_and_changes_no_bit(kind, from_step, error):
     batches = [make_batch(BASE, 11), make_batch(FAMILIES["finite_full"], 3)]
     expected = train(NUMBA, batches)
-    watch, small = Lines(), kind(NUMBA, 3, error, from_step)
+    watch, small = Follower(), kind(NUMBA, 3, error, from_step)
     for one, two in zip(train(small, batches, watch), expected, strict=True):
         for name, value in parameters_of(one.state).items():
             np.testing.assert_array_equal(value, parameters_of(two.state)[name])
         np.testing.assert_array_equal(one.evaluation.loss, two.evaluation.loss)
         np.testing.assert_array_equal(one.history.loss, two.history.loss)
         np.testing.assert_array_equal(one.history.weights["W"], two.history.weights["W"])
-    assert watch.said_lines == [f"out of memory: going on with {size} instances at once" for size in (5, 2)]
+    assert watch.lines == [f"out of memory: going on with {size} instances at once" for size in (5, 2)]
     assert watch.instances[-1] == pytest.approx(14), "no step is done twice"
     assert watch.instances == sorted(watch.instances)
 

@@ -1,75 +1,25 @@
 """What is stored stands for training: the tables of a run that reuses are those of one that does not."""
 
-import hashlib
 import shutil
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superpose_cli.engines import choose_engine, training
-from superpose_cli.engines.watch import SILENT
 from superpose_cli.experiment import sharding
-from superpose_cli.experiment.axes import Experiment
-from superpose_cli.experiment.compose import load_experiment
 from superpose_cli.experiment.fields import FIELDS
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.rules import with_values
-from superpose_cli.pipeline import RunResult, load_run, run_experiment
-from superpose_cli.results import layout
+from superpose_cli.pipeline import load_run, run_experiment
 from superpose_cli.results.checkpoint_files import saved_checkpoints
 from superpose_cli.results.reuse import Reuse
 from tests.experiment.field_changes import CHANGES, INPUTS, NEEDS, TRAINING
-from tests.helpers import config_of, experiment_of, mostly_slow
+from tests.helpers import Listener, config_of, digests, experiment_of, mostly_slow
+from tests.results.reusing import DENSITIES, TINY, experiment, run
 
-TINY = ("train.steps=8", "train.n_batch=16", "evaluation.n_rows=100", "history.every=4", "engine=torch")
-DENSITIES = "data.feature_probability=0.1,0.5,0.7"
-
-
-class Said:
-    """Keeps what a run says."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def __getattr__(self, name):
-        return getattr(SILENT, name)
-
-    def said(self, message: str) -> None:
-        self.lines.append(message)
-
-
-def run(outputs: Path, *overrides: str, **options) -> tuple[RunResult, list[str]]:
-    """A run of a tiny experiment, and what it said."""
-    watch = Said()
-    done = run_experiment(experiment(*TINY, *overrides), outputs=outputs, watch=watch, **options)
-    return done, watch.lines
-
-
-@cache
-def experiment(*overrides: str) -> Experiment:
-    """The experiment, composed once."""
-    return load_experiment(overrides)
-
-
-def digests(run: RunResult) -> dict[str, str]:
-    """The digest of every stored table file."""
-    files = sorted(run.path.glob("*.parquet/*.parquet"))
-    return {str(f.relative_to(run.path)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
-
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch):
-    """Several shards a run, cut at other places in each; no test here pulls the plug."""
-    monkeypatch.setattr(sharding, "MAX_INSTANCES", 4)
-    monkeypatch.setattr(layout, "sync", lambda path: None)
-
+pytestmark = pytest.mark.usefixtures("small_shards")
 
 FINITE = ("data=finite", "data.n_rows=8", "data.unit_norm=false", "train.n_batch=null")
 MIXED = (
@@ -128,7 +78,7 @@ def test_reuse_changes_no_byte(name, tmp_path):
     run(tmp_path / "a", *stored)
     reusing, said = run(tmp_path / "a", *wanted)
     anew, _ = run(tmp_path / "b", *wanted, reuse="none")
-    assert digests(reusing) == digests(anew)
+    assert digests(reusing.path) == digests(anew.path)
     assert (reusing.n_reused, reusing.n_trained) == (count, anew.n_trained - count)
     told = [line for line in said if f"{count} of {anew.n_instances} reused" in line]
     assert len(told) == (count > 0)
@@ -143,7 +93,7 @@ def test_the_compiled_engine_reuses_and_measures_anew(tmp_path):
         more = (*wanted, evaluation, "restarts=3")
         reusing, said = run(tmp_path / "a", *more)
         anew, _ = run(tmp_path / "b", *more, reuse="none")
-        assert digests(reusing) == digests(anew)
+        assert digests(reusing.path) == digests(anew.path)
         assert reusing.n_reused == count
     assert "18 of 18 reused" in said[0]
     assert "18 of them evaluated anew" in said[0]
@@ -165,7 +115,7 @@ def test_what_two_grids_share_is_trained_once(tmp_path_factory, one, other, rest
     if second.path != first.path:
         assert second.n_reused == len({*one} & {*other}) * min(restarts, more)
     anew, _ = run(folder / "b", *words(other, more), reuse="none")
-    assert digests(second) == digests(anew)
+    assert digests(second.path) == digests(anew.path)
 
 
 def reused(key: str, folder: Path) -> tuple[int, int]:
@@ -210,10 +160,10 @@ def test_a_changed_field_is_reused_evaluated_or_trained_anew(key, tmp_path):
 def test_an_unfinished_run_is_a_source_and_a_sink(tmp_path):
     wanted = (DENSITIES, "restarts=4")
 
-    class StopAfter(Said):
+    class StopAfter(Listener):
         def __init__(self, instances):
             super().__init__()
-            self.instances, self.stop = instances, False
+            self.instances = instances
 
         def committed(self, instances):
             if instances >= self.instances:
@@ -228,10 +178,10 @@ def test_an_unfinished_run_is_a_source_and_a_sink(tmp_path):
     rest, said = run(tmp_path / "a", *wanted)
     assert (rest.status, rest.n_reused, rest.n_trained) == ("complete", 4, 4)
     assert any("4 of 12 reused" in line and "4 to run" in line for line in said)
-    assert digests(rest) == digests(run(tmp_path / "b", *wanted)[0])
+    assert digests(rest.path) == digests(run(tmp_path / "b", *wanted)[0].path)
 
 
-class StopTraining(Said):
+class StopTraining(Listener):
     """Stops like a killed process, once so many instances' worth of steps are done."""
 
     def __init__(self, instances: float) -> None:
@@ -267,7 +217,7 @@ def test_a_checkpoint_outlives_what_neighbouring_runs_come_to_hold(event, tmp_pa
     assert any("going on from a checkpoint" in line for line in said), said
     assert rest.status == "complete"
     assert rest.n_reused == (2 if event == "appears" else 0)
-    assert digests(rest) == digests(run(tmp_path / "b", *wanted)[0])
+    assert digests(rest.path) == digests(run(tmp_path / "b", *wanted)[0].path)
 
 
 def test_other_arithmetic_is_taken_only_when_asked_for_and_says_so(tmp_path):
@@ -299,122 +249,3 @@ def test_a_run_goes_on_as_it_began(tmp_path):
         assert (stopped.status, stopped.n_stored) == ("interrupted", 0)
         continued, _ = run(tmp_path / ("b" if reused else "a"), DENSITIES, "restarts=2", out=out)
         assert (continued.status, continued.n_reused) == ("complete", reused)
-
-
-def test_fresh_and_another_folder(tmp_path):
-    first, _ = run(tmp_path / "a", DENSITIES)
-    fresh, said = run(tmp_path / "a", DENSITIES, fresh=True)
-    assert (fresh.n_reused, fresh.n_trained) == (0, 3)
-    assert any("--fresh" in line and "not reused" in line for line in said)
-    elsewhere, _ = run(tmp_path / "b", DENSITIES, "restarts=2")
-    assert elsewhere.n_reused == 0, "nothing outside the outputs folder is looked at"
-    for number, where in enumerate((tmp_path / "a", first.path.parent, first.path)):
-        done, _ = run(tmp_path / str(number), DENSITIES, "restarts=3", reuse_from=where)
-        assert done.n_reused == 3
-
-
-def truncate(folder: Path) -> None:
-    shard = folder / "features.parquet" / "shard-000000.parquet"
-    shard.write_bytes(shard.read_bytes()[:-100])
-
-
-def swap(folder: Path) -> None:
-    shards = [folder / "features.parquet" / f"shard-{number:06d}.parquet" for number in (0, 1)]
-    contents = [shard.read_bytes() for shard in shards]
-    for shard, content in zip(shards, reversed(contents), strict=True):
-        shard.write_bytes(content)
-
-
-def lose_history(folder: Path) -> None:
-    (folder / "history.parquet" / "shard-000000.parquet").unlink()
-
-
-def nest(folder: Path) -> None:
-    (folder / "manifest.json").write_text("[" * 100_000)
-
-
-def settings_of_another(folder: Path) -> None:
-    config = folder / "config.yaml"
-    config.write_text(config.read_text().replace("every: 4", "every: 2"))
-
-
-def wrong_settings(folder: Path) -> None:
-    config = folder / "config.yaml"
-    config.write_text(config.read_text().replace("every: 4", "every: many"))
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [truncate, swap, lose_history, nest, settings_of_another, wrong_settings],
-    ids=lambda d: d.__name__,
-)
-def test_damaged_runs_are_left_out_with_a_line(damage, tmp_path):
-    run(tmp_path / "a", DENSITIES)
-    bad, _ = run(tmp_path / "a", "data.feature_probability=0.2,0.3,0.6", "restarts=3")
-    damage(bad.path)
-    wanted = ("data.feature_probability=0.1,0.2,0.3,0.6", "restarts=3")
-    done, said = run(tmp_path / "a", *wanted)
-    assert digests(done) == digests(run(tmp_path / "b", *wanted)[0])
-    assert 1 <= done.n_reused < 10
-    if damage is not lose_history:
-        about = [
-            line for line in said if "nothing is reused from" in line or "nothing of it is reused" in line
-        ]
-        assert about
-        short = [line.replace(str(bad.path), "RUN") for line in about]
-        assert all("RUN" in line and "\n" not in line and len(line) < 300 for line in short)
-
-
-def test_a_run_that_is_no_run_is_not_looked_at(tmp_path):
-    (tmp_path / "a" / "x" / "y" / "manifest.json").mkdir(parents=True)
-    (tmp_path / "a" / "z").mkdir()
-    (tmp_path / "a" / "z" / "manifest.json").symlink_to(tmp_path / "nowhere")
-    done, said = run(tmp_path / "a", DENSITIES)
-    assert done.n_reused == 0
-    assert not [line for line in said if "reused" in line]
-
-
-def test_the_first_of_equal_instances_is_the_one_measured_as_wanted(tmp_path):
-    """Two runs hold the same instances: no evaluation is repeated that one of them has."""
-    for rows in ("evaluation.n_rows=77", "evaluation.n_rows=100", "evaluation.n_rows=55"):
-        run(tmp_path, DENSITIES, "history.every=0", rows, reuse="none")
-    _, said = run(tmp_path, DENSITIES, "history.every=0", "restarts=2")
-    assert "3 of 6 reused" in said[0]
-    assert "anew" not in said[0]
-
-
-def rewrite(run: RunResult, change: Callable[[pa.Table], pa.Table]) -> None:
-    for shard in (run.path / "instances.parquet").iterdir():
-        pq.write_table(change(pq.read_table(shard)), shard)
-
-
-def measured_otherwise(table: pa.Table) -> pa.Table:
-    """As a superpose left it whose columns were others."""
-    notes = {**table.schema.metadata, b"superpose_measures": b"0"}
-    return table.drop_columns(["vulnerability"]).replace_schema_metadata(notes)
-
-
-@pytest.mark.parametrize(("records", "count"), [("history.every=0", 3), ("history.every=4", 0)])
-def test_what_was_measured_otherwise_is_measured_anew(records, count, tmp_path):
-    """From its weights; a history cannot be."""
-    old, _ = run(tmp_path / "a", DENSITIES, records)
-    rewrite(old, measured_otherwise)
-    reusing, said = run(tmp_path / "a", DENSITIES, records, "restarts=2")
-    assert reusing.n_reused == count
-    assert any("3 of them evaluated anew" in line for line in said) == bool(count)
-    assert digests(reusing) == digests(run(tmp_path / "b", DENSITIES, records, "restarts=2", reuse="none")[0])
-
-
-def test_a_column_that_is_not_there_is_told(tmp_path):
-    old, _ = run(tmp_path / "a", DENSITIES)
-    rewrite(old, lambda table: table.drop_columns(["hidden_l1_mean"]))
-    reusing, said = run(tmp_path / "a", DENSITIES, "restarts=2")
-    assert reusing.n_reused == 0
-    assert [line for line in said if "nothing of it is reused" in line and "hidden_l1_mean" in line], said
-
-
-def test_a_moved_run_is_still_a_source(tmp_path):
-    """Nothing in a run folder depends on where it lies."""
-    done, _ = run(tmp_path / "a", DENSITIES)
-    shutil.move(done.path, tmp_path / "b" / "somewhere")
-    assert np.all(run(tmp_path / "b", DENSITIES, "restarts=2")[0].n_reused == 3)
