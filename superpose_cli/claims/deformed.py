@@ -3,27 +3,12 @@
 import numpy as np
 
 from superpose_cli.claims.base import Measured, claim
-from superpose_cli.claims.branches import Branch, crossing
-from superpose_cli.claims.stored import models, need, need_setting, restart_weights, restarts, ring
+from superpose_cli.claims.stored import models, need, need_setting, restart_weights, restarts
 from superpose_cli.results.run import Run
-from superpose_cli.toy_model.geometry import solution_name, tegum_factors
-from superpose_cli.toy_model.metrics import F64, represented
+from superpose_cli.toy_model.branches import Branch, crossing, pentagon_or_digons
+from superpose_cli.toy_model.geometry import solution_name
 
 SECTION = "The Geometry of Superposition: non-uniform superposition"
-
-
-SPREAD = 25.0
-"""Degrees by which the angles between neighbours of a deformed pentagon may differ from 72: a square with a
-fifth feature between two of its own has 45."""
-
-
-def _shape(W: F64) -> str:
-    """`digons` that are a square of all but the last feature, a `pentagon` of all, deformed or not, or ''."""
-    seen = represented(np.linalg.norm(W, axis=1))
-    if seen.all() and (np.abs(ring(W) - 72) < SPREAD).all():
-        return "pentagon"
-    without = seen[:-1].all() and not seen[-1]
-    return "digons" if without and solution_name(tegum_factors(W @ W.T)) == "square" else ""
 
 
 def _branches(run: Run) -> tuple[Branch, Branch, float]:
@@ -31,7 +16,7 @@ def _branches(run: Run) -> tuple[Branch, Branch, float]:
     rows = restarts(run, ["last_probability", "loss"], ["feature_probability"])
     others = np.unique(rows["feature_probability"][:, 0])
     need(len(others) == 1, "needs one density that the other features share")
-    shape = np.array([_shape(W) for W in restart_weights(run)])
+    shape = np.array([pentagon_or_digons(W) for W in restart_weights(run)])
     digons, pentagon = (
         Branch.least(rows["last_probability"][shape == name], rows["loss"][shape == name])
         for name in ("digons", "pentagon")
@@ -88,7 +73,7 @@ def pentagon_deforms(run: Run) -> Measured:
 )
 def pentagon_snaps(run: Run) -> Measured:
     need_setting(run, restarts=16, steps=3000, n_features=5, n_hidden=2, loss_method="population")
-    neither = sum(not _shape(model.W) for model in models(run))
+    neither = sum(not pentagon_or_digons(model.W) for model in models(run))
     if neither:
         return Measured(False, f"the best of {neither} densities is neither shape", {"neither": neither})
     digons, pentagon, p = _branches(run)

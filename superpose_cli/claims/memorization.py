@@ -3,9 +3,10 @@
 import numpy as np
 
 from superpose_cli.claims.base import Measured, claim
-from superpose_cli.claims.stored import Model, models, need, need_setting, ring
+from superpose_cli.claims.stored import Model, models, need, need_setting
 from superpose_cli.results.best import data_points
 from superpose_cli.results.run import Run
+from superpose_cli.toy_model.geometry import ring
 from superpose_cli.toy_model.metrics import F64, dimensionality
 
 SECTION = "Follow-up: Superposition, Memorization, and Double Descent (2023)"

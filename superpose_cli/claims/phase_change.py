@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from superpose_cli.claims.base import Measured, claim
-from superpose_cli.claims.branches import Branch, crossing
 from superpose_cli.claims.stored import models, need, need_setting, restarts
 from superpose_cli.results.run import Run
+from superpose_cli.toy_model.branches import Branch, crossing, fates
 from superpose_cli.toy_model.metrics import F64
 from superpose_cli.toy_model.theory import (
     antipodal_pair_loss,
@@ -116,11 +116,8 @@ def _two_branches(run: Run) -> list[tuple[float, Branch, Branch]]:
     """
     rows = restarts(run, ["feature_probability", "last_importance", "loss"], ["regime", "norm", "row_sum"])
     p, r, loss = (rows[name] for name in ("feature_probability", "last_importance", "loss"))
-    regime = rows["regime"].astype(str)
-    # A row of G sums to ||W_i||^2 + G_01: less than ||W_i||^2 where the two point opposite ways.
-    opposite = rows["row_sum"][:, 1] < rows["norm"][:, 1] ** 2
-    pair = (regime == "superposed").all(axis=1) & opposite
-    alone = (regime == "dedicated").sum(axis=1) == 1
+    fate = fates(*(rows[name] for name in ("regime", "norm", "row_sum")))
+    pair, alone = fate == "superposed", (fate == "ignored") | (fate == "dedicated")
     importance = np.unique(r)
     uneven = np.maximum(importance, 1 / importance)
     found = []

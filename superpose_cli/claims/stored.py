@@ -129,15 +129,6 @@ def restart_weights(run: Run) -> F64:
     return blocks[0].W[run.instances(["status"])["status"].to_numpy() != "diverged"].astype(np.float64)
 
 
-def ring(points: F64) -> F64:
-    """(k,): degrees from the direction of each of k points (k, 2) in the plane to the next one around.
-
-    72 five times for a regular pentagon.
-    """
-    angle = np.sort(np.degrees(np.arctan2(points[:, 1], points[:, 0])))
-    return np.diff(np.r_[angle, angle[0] + 360])
-
-
 def need(condition: bool, lacks: str) -> None:
     """Raise Inconclusive, with what the run lacks, unless the condition holds."""
     if not condition:

@@ -3,15 +3,13 @@
 Capacity is D_i (Scherlis et al. 2022, "Polysemanticity and Capacity in Neural Networks").
 """
 
-import math
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from superpose_cli.plots.cells import Coordinate, coordinates, evenly
+from superpose_cli.plots.cells import Coordinate, coordinates, evenly, lines_over
 from superpose_cli.plots.curves import line_colours, set_horizontal
 from superpose_cli.plots.panels import write_note
 from superpose_cli.plots.stored import best_cells, best_features, refuse
@@ -45,15 +43,9 @@ class Capacity:
 def select(run: Run) -> Capacity:
     """The best restart of each cell; RunError without an axis over the last feature's importance."""
     axes = coordinates(run)
-    names = [axis.name for axis in axes]
-    if "last_importance" not in names:
+    if "last_importance" not in [axis.name for axis in axes]:
         refuse("capacity", run, "it has no axis importance.last_importance", "sweep experiment=capacity")
-    across = names.index("last_importance")
-    others = [*axes[:across], *axes[across + 1 :]]
-    cells = np.arange(math.prod(map(len, axes))).reshape([len(axis) for axis in axes])
-    order = np.argsort(axes[across].positions, kind="stable")
-    cells = np.moveaxis(cells, across, -1).reshape(-1, len(axes[across]))[:, order]
-    labels = [", ".join(texts) for texts in product(*(axis.inline for axis in others))]
+    (x,), cells, labels = lines_over(axes, "last_importance")
     shown = evenly(len(cells), MOST_LINES)
     best = best_cells(run, ["status", "n_hidden"])
     rows = best_features(run, ["norm", "dimensionality"])
@@ -64,7 +56,7 @@ def select(run: Run) -> Capacity:
     for values in (last, total):
         values[best["cell"][best["status"] == "diverged"]] = np.nan
     return Capacity(
-        x=axes[across][order],
+        x=x,
         labels=tuple(labels[i] for i in shown),
         last=last[cells[shown]],
         total=total[cells[shown]],

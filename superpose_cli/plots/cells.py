@@ -174,6 +174,24 @@ def only_cell(run: Run) -> Coordinate:
     return Coordinate(name="cell", label="", positions=np.zeros(1), texts=(run.name,), log=False, named=True)
 
 
+def lines_over(
+    axes: Sequence[Coordinate], *inner: str
+) -> tuple[tuple[Coordinate, ...], I64, tuple[str, ...]]:
+    """The axes called `inner`, the first one ascending, and the cells over them, (lines, len(inner[0]), ...).
+
+    A line for each combination of the other axes, the slowest first, with its label ('' without others).
+    """
+    names = [axis.name for axis in axes]
+    within = [names.index(name) for name in inner]
+    others = [k for k in range(len(axes)) if k not in within]
+    cells = np.arange(math.prod(map(len, axes))).reshape([len(axis) for axis in axes])
+    cells = np.transpose(cells, [*others, *within]).reshape(-1, *(len(axes[k]) for k in within))
+    first = axes[within[0]]
+    order = np.argsort(first.positions, kind="stable")
+    labels = tuple(", ".join(texts) for texts in product(*(axes[k].inline for k in others)))
+    return (first[order], *(axes[k] for k in within[1:])), cells[:, order], labels
+
+
 def evenly(count: int, most: int) -> I64:
     """At most `most` of the indices 0..count-1, evenly spaced, both ends kept."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
@@ -189,12 +207,8 @@ def over_one_axis(run: Run, most_lines: int | None = None, most_cells: int | Non
     dense = [k for k in scaled if axes[k].is_density]
     across = (dense or scaled or [len(axes) - 1])[-1]
     others = axes[:across] + axes[across + 1 :]
-    cells = np.arange(math.prod(len(axis) for axis in axes)).reshape([len(axis) for axis in axes])
-    cells = np.moveaxis(cells, across, -1).reshape(-1, len(axes[across]))
-    order = np.argsort(axes[across].positions, kind="stable")
-    x, cells = axes[across][order], cells[:, order]
+    (x,), cells, labels = lines_over(axes, axes[across].name)
     missing = ~np.isin(cells, run.best(columns=["cell"])["cell"].to_numpy())
-    labels = [", ".join(texts) for texts in product(*(axis.inline for axis in others))]
     down = evenly(len(cells), most_lines or len(cells))
     along = evenly(len(x), max(2, most_cells // len(down)) if most_cells else len(x))
     shown = np.where(missing, -1, cells)[np.ix_(down, along)]

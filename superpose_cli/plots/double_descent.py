@@ -1,8 +1,6 @@
 """`double_descent`: test and training loss over the rows T of the data set, and the features in the plane."""
 
-import math
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,7 +8,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from superpose_cli.plots.cells import Coordinate, coordinates, evenly
+from superpose_cli.plots.cells import Coordinate, coordinates, evenly, lines_over
 from superpose_cli.plots.curves import line_colours, set_horizontal
 from superpose_cli.plots.panels import write_note
 from superpose_cli.plots.stored import best_cells, best_weights, refuse
@@ -57,14 +55,8 @@ def select(run: Run) -> DoubleDescent:
     names = [axis.name for axis in axes]
     if "n_rows" not in names:
         refuse("double_descent", run, "it has no axis data.n_rows", "sweep experiment=double_descent_reduced")
-    cells = np.arange(math.prod(map(len, axes))).reshape([len(axis) for axis in axes])
-    across, seeds = names.index("n_rows"), [k for k, name in enumerate(names) if name == "seed"]
-    others = [k for k in range(len(axes)) if k != across and k not in seeds]
-    cells = np.transpose(cells, [*others, across, *seeds])
-    cells = cells.reshape(-1, len(axes[across]), len(axes[seeds[0]]) if seeds else 1)
-    order = np.argsort(axes[across].positions, kind="stable")
-    cells = cells[:, order]
-    labels = [", ".join(texts) for texts in product(*(axes[k].inline for k in others))]
+    (x, *_), cells, labels = lines_over(axes, "n_rows", *(["seed"] if "seed" in names else []))
+    cells = cells.reshape(len(labels), len(x), -1)
     shown = evenly(len(cells), MOST_LINES)
     cells = cells[shown]
     best = best_cells(run, ["loss", "train_loss", "unit_norm", "n_features", "n_hidden", "loss_ratio"])
@@ -75,7 +67,7 @@ def select(run: Run) -> DoubleDescent:
     line = next((row for row in cells[:, :, 0].tolist() if all(cell in planar for cell in row)), [])
     some = [line[i] for i in evenly(len(line), MOST_PLANES)] if line else []
     weights = best_weights(run, np.array(some, dtype=np.int64)) if some else {}
-    texts = [axes[across][order].texts[i] for i in evenly(len(line), MOST_PLANES)] if line else []
+    texts = [x.texts[i] for i in evenly(len(line), MOST_PLANES)] if line else []
     tables = data_points(run, np.array(some, dtype=np.int64), MOST_POINTS) if some else {}
     planes, points = [], []
     for cell in some:
@@ -84,7 +76,7 @@ def select(run: Run) -> DoubleDescent:
         planes.append(W @ turn if turn.any() else np.empty((0, 2)))
         points.append(tables[cell] @ W @ turn if cell in tables and turn.any() else np.empty((0, 2)))
     return DoubleDescent(
-        x=axes[across][order],
+        x=x,
         labels=tuple(labels[i] for i in shown),
         test=test[cells],
         train=train[cells],

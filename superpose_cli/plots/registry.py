@@ -11,6 +11,7 @@ from superpose_cli.errors import ConfigError
 from superpose_cli.plots import (
     analogy,
     arrows,
+    branches,
     capacity,
     collapse,
     dims,
@@ -214,6 +215,14 @@ PLOTS = {
             select=capacity.select,
             draw=capacity.draw,
             words=capacity.words,
+        ),
+        Plot(
+            name="branches",
+            description="losses of the classes of solutions that compete, and where they cross",
+            needs="restarts >= 2; n=5 m=2 over last_probability, or n=m+1 over both axes of phase",
+            select=branches.select,
+            draw=branches.draw,
+            words=branches.words,
         ),
         Plot(
             name="analogy",

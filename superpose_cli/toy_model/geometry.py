@@ -149,6 +149,15 @@ def canonical(W: npt.ArrayLike) -> F64:
     return turned
 
 
+def ring(points: F64) -> F64:
+    """(k,): degrees from the direction of each of k points (k, 2) in the plane to the next one around.
+
+    72 five times for a regular pentagon.
+    """
+    angle = np.sort(np.degrees(np.arctan2(points[:, 1], points[:, 0])))
+    return np.diff(np.r_[angle, angle[0] + 360])
+
+
 def set_cosines(W: npt.ArrayLike, set_size: int) -> F64:
     """The least cosine between two members of each set of consecutive features, ascending; W (n, m).
 

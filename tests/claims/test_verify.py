@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from superpose_cli.claims.base import Inconclusive, Measured, claim
-from superpose_cli.claims.branches import Branch, crossing
 from superpose_cli.claims.registry import claims, claims_for, experiments, sections, select
 from superpose_cli.claims.verify import newest_runs, verify
 from superpose_cli.errors import ConfigError
@@ -95,23 +93,3 @@ def test_what_a_run_lacks_leaves_a_claim_open(tmp_path: Path) -> None:
     found = made(unknown_column).check({"intro": run})
     assert found.verdict == "inconclusive"
     assert "no_such_column" in found.measured
-
-
-@pytest.mark.parametrize("ratio", [0.3, 1.0, 2.7])
-def test_power_laws_cross_where_they_are_equal(ratio: float) -> None:
-    """Between densities that do not contain the crossing, and where one branch ends before it."""
-    density = np.geomspace(0.1, 10, 8)
-    one, other = Branch(density, (density / ratio) ** 2.0), Branch(density, (density / ratio) ** 0.5)
-    found = crossing(one, other)
-    assert found is not None
-    np.testing.assert_allclose([found.at, found.slope, found.other_slope], [ratio, 2, 0.5])
-    ended = density < ratio
-    again = crossing(Branch(density[ended], one.loss[ended]), other)
-    assert again is not None
-    np.testing.assert_allclose(again.at, ratio)
-    assert crossing(other, one) is None
-
-
-def test_a_branch_keeps_the_lowest_loss_at_each_density() -> None:
-    branch = Branch.least([2.0, 1.0, 2.0, 1.0], [5, 4, 3, 6])
-    assert (branch.density.tolist(), branch.loss.tolist()) == ([1, 2], [4, 3])

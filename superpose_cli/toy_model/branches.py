@@ -1,4 +1,7 @@
-"""Two classes of solutions over a density: where their losses cross, by interpolation and root-finding."""
+"""Classes of solutions that compete over a density: which one a model is in, and where their losses cross.
+
+Crossings are found by interpolation of the stored losses and root-finding.
+"""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,8 +9,14 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from superpose_cli.toy_model.metrics import F64
+from superpose_cli.toy_model.geometry import ring, solution_name, tegum_factors
+from superpose_cli.toy_model.metrics import F64, represented
 
+Names = npt.NDArray[np.str_]
+
+SPREAD = 25.0
+"""Degrees by which the angles between neighbours of a deformed pentagon may differ from 72: a square with a
+fifth feature between two of its own has 45."""
 NEIGHBOURS = 4
 """Stored densities of a branch, those nearest to the crossing, that its curve is fitted to."""
 
@@ -40,6 +49,44 @@ class Crossing:
     other_slope: float
     shared: int
     """Densities at which both branches are stored."""
+    loss: float
+    """Of both, there."""
+
+
+def pentagon_or_digons(W: npt.ArrayLike) -> str:
+    """What five features in the plane, W (5, 2), make: see the paper's non-uniform superposition.
+
+    `digons`: a square of all but the last, which is not represented; `pentagon`: one of all five, deformed or
+    not; or ''.
+    """
+    W = np.asarray(W, np.float64)
+    seen = represented(np.linalg.norm(W, axis=1))
+    if seen.all() and (np.abs(ring(W) - 72) < SPREAD).all():
+        return "pentagon"
+    without = seen[:-1].all() and not seen[-1]
+    return "digons" if without and solution_name(tegum_factors(W @ W.T)) == "square" else ""
+
+
+def fates(regime: npt.ArrayLike, norm: npt.ArrayLike, row_sum: npt.ArrayLike) -> Names:
+    """(I,): the solutions of n features in n - 1 dimensions, named as in `theory.phase_3_in_2`, or ''.
+
+    By what becomes of the last feature. regime, norm and row_sum (of G): (I, n), n >= 2. A superposed pair
+    points opposite ways: its members' rows of G sum to less than ||W_i||^2.
+    """
+    regime = np.asarray(regime)
+    dedicated, shared = regime == "dedicated", regime == "superposed"
+    opposite = np.asarray(row_sum) < np.square(np.asarray(norm, np.float64))
+    paired = (shared.sum(axis=1) == 2) & (opposite | ~shared).all(axis=1)
+    alone = dedicated.sum(axis=1) == regime.shape[1] - 1
+    pairs = paired & (dedicated | shared).all(axis=1)
+    last = dedicated[:, -1]
+    choices = {
+        "ignored": alone & ~last,
+        "dedicated": alone & last,
+        "superposed": pairs & shared[:, -1],
+        "others_superposed": pairs & last,
+    }
+    return np.select(list(choices.values()), list(choices), default="")
 
 
 def crossing(one: Branch, other: Branch) -> Crossing | None:
@@ -64,7 +111,8 @@ def crossing(one: Branch, other: Branch) -> Crossing | None:
         middle = (low + high) / 2
         low, high = (middle, high) if np.polyval(excess, middle) < 0 else (low, middle)
     slope, other_slope = (float(np.polyval(np.polyder(fit), low)) for fit in (curve, beneath))
-    return Crossing(float(np.exp(low)), slope, other_slope, len(shared))
+    loss = float(np.exp(np.polyval(curve, low)))
+    return Crossing(float(np.exp(low)), slope, other_slope, len(shared), loss)
 
 
 def _fit(branch: Branch, near: float) -> F64:
