@@ -7,6 +7,7 @@ lost node or an operator) goes on from its shard's checkpoint.
 
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from superpose_cli.engines.watch import Interrupted, Progress, Watch, stopping
 from superpose_cli.errors import ConfigError, RunError, SuperposeError
 from superpose_cli.experiment.config import LauncherConfig
 from superpose_cli.launchers.base import Chosen, Detached, Done, Job
+from superpose_cli.launchers.queue import Queue
 from superpose_cli.launchers.worker import Worker, note_complete
 from superpose_cli.results import layout
 from superpose_cli.results.checkpoint_files import saved_checkpoints
@@ -70,18 +72,37 @@ class SlurmLauncher:
             )
         if self.gpus != int(self.gpus):
             raise ConfigError(f"launcher.gpus={self.gpus:g}: SLURM gives whole GPUs (Ray shares them)")
+        self._said = watch.said
         yield
 
     def choose(self, config: str) -> Chosen:
         """As `Remote` says, from a node: a short job of the same resources, which is waited for."""
+        name = f"superpose-engine-{os.getpid()}"
         options = [f"--{name.replace('_', '-')}={value}" for name, value in self._resources().items()]
-        command = ["srun", "--quiet", "--ntasks=1", "--job-name=superpose-engine", *options]
+        command = ["srun", "--quiet", "--ntasks=1", f"--job-name={name}", *options]
         command += [sys.executable, "-m", "superpose_cli.launchers.worker"]
-        done = subprocess.run(command, input=config, capture_output=True, text=True, check=False)
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        if done.returncode:
+        answer, complaint, code = self._waited_for(command, config, Queue(name, self._said))
+        if code:
+            lines = [line for line in complaint.splitlines() if line.strip()]
             raise ConfigError(f"no node of SLURM takes this run: {'; '.join(lines[-2:]) or 'srun failed'}")
-        return Chosen(**json.loads(done.stdout.splitlines()[-1]))
+        return Chosen(**json.loads(answer.splitlines()[-1]))
+
+    @staticmethod
+    def _waited_for(command: list[str], text: str, queue: Queue) -> tuple[str, str, int]:
+        """stdout, stderr and exit code of a job in this queue that reads a text; it ends with us."""
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+            try:
+                while True:
+                    try:
+                        answer, complaint = process.communicate(text, timeout=ASK_SECONDS)
+                        return answer, complaint, process.returncode
+                    except subprocess.TimeoutExpired:
+                        queue.examine()
+            except BaseException:
+                queue.cancel()
+                process.kill()
+                raise
 
     def launcher(self, job: Job) -> "SlurmRun":
         """As `Remote` says."""
@@ -89,7 +110,7 @@ class SlurmLauncher:
         parameters["setup"] = [f"export NUMBA_NUM_THREADS={self.cores}"]
         parameters["additional_parameters"] = {"requeue": True}
         wait = self._config.wait is not False
-        return SlurmRun(job, parameters, self._config.jobs or 64, wait)
+        return SlurmRun(job, parameters, self._config.jobs or 64, wait, self._said)
 
     def _resources(self) -> dict[str, str | int]:
         """What every job asks for, by SLURM's names."""
@@ -108,18 +129,21 @@ class SlurmLauncher:
 class SlurmRun:
     """One run on a cluster; a `Launcher`."""
 
-    def __init__(self, job: Job, parameters: dict[str, Any], most: int, wait: bool) -> None:
+    def __init__(
+        self, job: Job, parameters: dict[str, Any], most: int, wait: bool, said: Callable[[str], None]
+    ) -> None:
         self._job, self._parameters, self._most, self._wait = job, parameters, most, wait
         place = blake2b(str(job.run).encode(), digest_size=4).hexdigest()
         self._name = f"superpose-{job.run_id}-{place}"
         self._folder = job.run / layout.STAGING / "slurm"
+        self._queue = Queue(self._name, said)
+        self._trained: float | None = None
 
     def work(
         self, shards: Sequence[int], watch: Watch, stop: Callable[[], bool]
     ) -> Generator[Done, None, None]:
         """As `Launcher` says. Jobs of an earlier process are waited for before others are submitted."""
-        left, before, stored = set(shards), set[int](), 0
-        ask_at = 0.0
+        left, stored, trained, ask_at = set(shards), 0, 0.0, 0.0
         try:
             while left:
                 for shard in sorted(left & layout.committed_shards(self._job.run)):
@@ -127,12 +151,11 @@ class SlurmRun:
                     stored += sum(done.statuses.values())
                     left.discard(shard)
                     yield done
-                watch.progressed(
-                    stored + sum(s.trained for s in saved_checkpoints(self._job.run)), math.nan, 0
-                )
+                trained = stored + sum(s.trained for s in saved_checkpoints(self._job.run))
+                watch.progressed(trained, math.nan, 0)
                 if left and time.monotonic() >= ask_at:
                     ask_at = time.monotonic() + ASK_SECONDS
-                    before = self._attend(left, before, watch)
+                    self._attend(left, trained, watch)
                 if left and stop():
                     self._cancel()
                     raise Interrupted
@@ -144,26 +167,27 @@ class SlurmRun:
             self._cancel()
             raise
 
-    def _attend(self, left: set[int], before: set[int], watch: Watch) -> set[int]:
-        """See that jobs train what is left; the shards that were last submitted.
+    def _attend(self, left: set[int], trained: float, watch: Watch) -> None:
+        """See that jobs train what is left, of a run in which so many instances (with fractions) are.
 
-        Detached where nobody is to wait, SuperposeError where jobs ended and did none of their shards.
+        Detached where nobody is to wait, SuperposeError where jobs ended and trained nothing.
         """
-        if self._is_queued():
-            if not before:
+        self._queue.examine()
+        if not self._queue.is_empty():
+            if self._trained is None:
                 watch.said(f"SLURM: jobs {self._name} are at work already")
-                before = set(left)
+                self._trained = trained
         elif not left <= layout.committed_shards(self._job.run):
-            if left == before:
+            if self._trained is not None and trained <= self._trained:
                 raise SuperposeError(
-                    f"the jobs of SLURM ended without a shard: {self._last_words()} (logs: {self._folder})"
+                    f"the jobs of SLURM ended and trained nothing: {self._last_words()} "
+                    f"(logs: {self._folder})"
                 )
             number, count = self._submit(sorted(left))
             watch.said(f"SLURM: array job {number} of {count} job(s) for {len(left)} shard(s)")
-            before = set(left)
+            self._trained = trained
         if not self._wait:
             raise Detached(f"{self._name} goes on without this process")
-        return before
 
     def _submit(self, shards: Sequence[int]) -> tuple[str, int]:
         """Submit an array job for these shards; its number and how many jobs it has."""
@@ -190,17 +214,11 @@ class SlurmRun:
         said = self._job.engine.numerics if self._job.reuse == "any-engine" else numerics[0].as_py()
         return Done(shard=shard, statuses=statuses, reused=0, numerics=said)
 
-    def _is_queued(self) -> bool:
-        """Whether jobs of this run wait or work; a SLURM that does not answer is asked again later."""
-        asked = ["squeue", "--me", "--noheader", f"--name={self._name}", "--format=%i"]
-        answer = subprocess.run(asked, capture_output=True, text=True, check=False)
-        return bool(answer.returncode) or bool(answer.stdout.strip())
-
     def _cancel(self) -> None:
         """End the jobs, and wait for their checkpoints."""
-        subprocess.run(["scancel", "--me", f"--name={self._name}"], capture_output=True, check=False)
+        self._queue.cancel()
         deadline = time.monotonic() + GRACE_SECONDS
-        while self._is_queued() and time.monotonic() < deadline:
+        while time.monotonic() < deadline and not self._queue.is_empty():
             time.sleep(1)
 
     def _last_words(self) -> str:

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,7 @@ def is_requeued(superpose: Superpose, task: str) -> bool:
     """Whether the job waits again; SLURM would leave it waiting for two minutes."""
     if slurm(superpose, "squeue", "--noheader", "--array", f"--jobs={task}", "--format=%T") != "PENDING":
         return False
+    time.sleep(2)  # a node refuses a job that starts in the second in which it ended
     slurm(superpose, "scontrol", "update", f"JobId={task}", "StartTime=now")
     return True
 
@@ -157,6 +159,13 @@ def test_an_interrupted_wait_ends_the_jobs(
 def test_a_job_of_a_minute_is_refused(superpose: Superpose, tmp_path: Path) -> None:
     said = superpose.run(f"sweep {SHORT} --launcher slurm launcher.minutes=1 --out no", 2)
     assert "launcher.minutes=1" in said
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_job_that_would_wait_for_ever_is_refused(superpose: Superpose, tmp_path: Path) -> None:
+    said = superpose.run(f"sweep {SHORT} --launcher slurm launcher.minutes=120 --out no", 2)
+    assert "(PartitionTimeLimit): give fewer launcher.minutes" in said
+    assert not slurm(superpose, "squeue", "--noheader")
     assert not (tmp_path / "no").exists()
 
 
