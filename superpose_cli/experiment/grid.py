@@ -105,7 +105,8 @@ class Grid:
 
     def table_bytes(self) -> int:
         """Estimated bytes of the run's tables on disk."""
-        return table_bytes(self._leaves, self.restarts, self.experiment.variants[0].history)
+        history = self.experiment.variants[0].history
+        return table_bytes(self._leaves, self.restarts, history, len(self.shards()))
 
     def _blocks(self, codes: Codes) -> list[I64]:
         """Row numbers of the cells that agree on all structural fields, one array per group, by first row."""

@@ -23,6 +23,8 @@ MAX_FLOPS = 10**11
 """Arithmetic of a shard: some seconds on a core, the work that an interrupt costs."""
 MIN_INSTANCES = 16
 """Instances that a shard has however long they train, within the other limits: fewer leave cores idle."""
+SHARD_BYTES = 47_000
+"""Bytes that the three files of a shard take beside their rows."""
 INTEGRAL_FLOPS = 30
 """Arithmetic of an integral over one feature's values, of which population objectives are made."""
 MAX_STEP_INTEGRALS, MAX_EVALUATION_INTEGRALS = 1e6, 1e8
@@ -37,7 +39,7 @@ _WINDOW = 4 * MAX_INSTANCES
 
 
 def instance_bytes(leaves: Leaves, codes: Codes, history: HistoryConfig) -> F64:
-    """Stored bytes of one instance in each cell: its rows of the three tables, little compressed."""
+    """Bytes of one instance in each cell that bound a shard: its rows of the tables in memory, about."""
     n, m = leaves["model.n_features"].number(codes), leaves["model.n_hidden"].number(codes)
     matrix = 4 * m * (2 - leaves["model.tied"].number(codes))
     return (
@@ -79,14 +81,17 @@ def _records(leaves: Leaves, codes: Codes, history: HistoryConfig) -> F64:
     return np.ceil(steps / history.every) + 1 if history.every else np.zeros_like(steps)
 
 
-def table_bytes(leaves: Leaves, restarts: int, history: HistoryConfig) -> int:
-    """Estimated bytes of all tables of the run."""
+def table_bytes(leaves: Leaves, restarts: int, history: HistoryConfig, n_shards: int) -> int:
+    """Estimated bytes of all tables on disk: compressed, and with what each file says of itself."""
     total, combinations = 0.0, 0
     for codes in leaves.combinations(COST_KEYS):
-        each = instance_bytes(leaves, codes, history)
+        n, m = leaves["model.n_features"].number(codes), leaves["model.n_hidden"].number(codes)
+        matrix = 4 * n * m * (2 - leaves["model.tied"].number(codes))
+        record = 10 + history.weights * (matrix + 4 * n)
+        each = 100 + 40 * n + matrix + _records(leaves, codes, history) * record
         total += float(each.sum())
         combinations += len(each)
-    return round(total * (leaves.n_cells // combinations) * restarts)
+    return round(total * (leaves.n_cells // combinations) * restarts) + SHARD_BYTES * n_shards
 
 
 class Shards(Sequence[tuple[int, int]]):
