@@ -53,8 +53,8 @@ class Listener:
 
 
 def digests(run: Path) -> dict[str, str]:
-    """The digest of every stored table file."""
-    files = sorted(run.glob("*.parquet/*.parquet"))
+    """The digest of every file of the stored tables."""
+    files = sorted(run.glob("*.parquet/*"))
     return {str(f.relative_to(run)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 

@@ -1,124 +1,23 @@
-"""Nothing is lost: real processes that are killed, interrupted, out of time or out of disk, and go on."""
+"""Nothing is lost: real processes that are killed, interrupted or out of time, and go on."""
 
-import ctypes
 import fcntl
-import hashlib
 import json
 import os
 import pty
 import random
-import resource
-import shlex
 import signal
 import subprocess
-import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from superpose_cli.results.checkpoint_files import saved_checkpoints
 from superpose_cli.results.manifest import read_manifest
 from superpose_cli.results.run import load_run
-
-PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
-"""From linux/prctl.h and linux/capability.h."""
-
-DRIVER = """
-import sys
-from superpose_cli.engines import training
-from superpose_cli.experiment import sharding
-training.CHECKPOINT_SECONDS, training.CHECKPOINT_SHARE, training.CHUNK_SECONDS = 0.02, 0.5, 0.02
-sharding.MAX_INSTANCES = 24
-from superpose_cli.cli.app import main
-main()
-"""
-"""`superpose` with checkpoints all the time and small shards, so that every kind of moment is met."""
-
-GRID = (
-    "model.n_hidden=2,3 data.feature_probability=geomspace(1,0.1,6) restarts=8 train.n_batch=256 "
-    "evaluation.n_rows=2000 history.every=500 engine=numba train.steps="
-)
-"""96 instances in four shards, half a millisecond of work for a step of all."""
-
-
-def start(line: str, **options: Any) -> subprocess.Popen[str]:
-    """A `superpose` process of the given command line; its stderr is a pipe."""
-    root = str(Path(__file__).parents[1])
-    return subprocess.Popen(
-        [sys.executable, "-c", DRIVER, *shlex.split(line)],
-        env={**os.environ, "PYTHONPATH": root, "COLUMNS": "200"},
-        text=True,
-        **({"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE} | options),
-    )
-
-
-def until_it_trains(process: subprocess.Popen[str]) -> str:
-    """Wait for the line that opens a run."""
-    assert process.stderr is not None
-    lines = []
-    for line in process.stderr:
-        lines.append(line)
-        if "; engine " in line:
-            break
-    return "".join(lines)
-
-
-def until_it_saves(process: subprocess.Popen[str], run: Path) -> None:
-    """Wait for a checkpoint written after now: how long it takes to get there is the machine's affair."""
-    started = time.time_ns()
-    while not any(written_since(path, started) for path in run.glob(".staging/*.checkpoint")):
-        assert process.poll() is None, "it ended before it saved anything"
-        time.sleep(0.005)
-
-
-def written_since(path: Path, nanoseconds: int) -> bool:
-    """A file that is there still, and newer."""
-    try:
-        return path.stat().st_mtime_ns > nanoseconds
-    except FileNotFoundError:  # its shard was stored meanwhile
-        return False
-
-
-def finished(line: str, exit_code: int = 0, **options: Any) -> str:
-    """Run a command line to its end; what it wrote to stderr."""
-    process = start(line, **options)
-    stderr = process.communicate(timeout=120)[1]
-    assert process.returncode == exit_code, stderr
-    assert "Traceback" not in stderr
-    return stderr
-
-
-def contents(run: Path) -> dict[str, str]:
-    """The digest of every stored table file."""
-    files = sorted(run.glob("*.parquet/*"))
-    return {str(f.relative_to(run)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
-
-
-def assert_whole(run: Path, whole: Path) -> None:
-    """The run is complete, tidy, and equal to the other, byte for byte."""
-    assert read_manifest(run).status == "complete"
-    assert read_manifest(run).counts == read_manifest(whole).counts
-    assert [path.name for path in (run / ".staging").iterdir()] == ["run.lock"]
-    assert contents(run) == contents(whole)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple[Path, float]]:
-    """Gives the run of so many steps that was never interrupted, and its seconds; each is made once."""
-    folder, made = tmp_path_factory.mktemp("whole"), dict[int, tuple[Path, float]]()
-
-    def make(steps: int) -> tuple[Path, float]:
-        if steps not in made:
-            finished(f"sweep --out {folder / str(steps)} {GRID}{steps}")
-            made[steps] = folder / str(steps), read_manifest(folder / str(steps)).seconds
-        return made[steps]
-
-    return make
+from tests.session.processes import GRID, assert_whole, finished, start, until_it_saves, until_it_trains
 
 
 @pytest.mark.parametrize(("kills", "steps"), [(3, 2000), pytest.param(20, 24_000, marks=pytest.mark.slow)])
@@ -290,77 +189,6 @@ def test_two_processes_that_start_together(tmp_path, whole):
     (lost,) = [(text, code) for text, code in ends if text != won]
     assert ("is being written by process" in lost[0], lost[1]) == (True, 2) or "already done" in lost[0], lost
     assert_whole(tmp_path / "run", expected)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 200 kB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
-def test_a_full_disk_is_one_line_and_goes_on_when_there_is_room(small_disk, whole):
-    """Shards of 96 instances take more than the disk has; the first of them fit."""
-    expected, _ = whole(2000)
-    run = small_disk / "run"
-    stderr = finished(f"sweep --out {run} {GRID}2000", exit_code=1)
-    errors = [line for line in stderr.splitlines() if "error" in line]
-    assert len(errors) == 1
-    assert "No space left on device" in errors[0]
-    assert "what is stored stays readable" in errors[0]
-    assert 0 < len(load_run(run).instances(["cell"])) < 96
-    assert not list(run.glob(".staging/partial-*"))
-    subprocess.run(["mount", "-o", "remount,size=9m", str(small_disk)], check=True)
-    finished(f"sweep --out {run} {GRID}2000")
-    assert_whole(run, expected)
-
-
-@pytest.mark.slow
-def test_a_limit_on_files_is_one_line_too(tmp_path, whole):
-    """The same where nothing can be mounted: no file may grow beyond some kilobytes."""
-    expected, _ = whole(2000)
-    run = tmp_path / "run"
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000))
-
-    stderr = finished(f"sweep --out {run} {GRID}2000", exit_code=1, preexec_fn=limit)
-    assert "cannot write" in stderr
-    assert "File too large" in stderr
-    finished(f"sweep --out {run} {GRID}2000")
-    assert_whole(run, expected)
-
-
-def without_privileges() -> None:
-    """Let permissions hold for root too: its power to pass over them does not outlive the next exec."""
-    if os.getuid() == 0:
-        for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
-            if ctypes.CDLL(None, use_errno=True).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0):
-                raise OSError(ctypes.get_errno(), "prctl")
-
-
-@pytest.mark.slow
-def test_a_missing_permission_is_one_line_and_goes_on_when_given(tmp_path, whole):
-    """The folder turns read-only while it is written."""
-    expected, _ = whole(2000)
-    run = tmp_path / "run"
-    process = start(f"sweep --out {run} {GRID}2000", preexec_fn=without_privileges)
-    until_it_saves(process, run)
-    (run / ".staging").chmod(0o500)
-    stderr = process.communicate(timeout=60)[1]
-    (run / ".staging").chmod(0o700)
-    assert process.returncode == 1, stderr
-    assert "(Permission denied): what is stored stays readable" in stderr
-    assert "Traceback" not in stderr
-    finished(f"sweep --out {run} {GRID}2000")
-    assert_whole(run, expected)
 
 
 @pytest.mark.slow
