@@ -225,7 +225,7 @@ def test_claims_are_those_about_the_chosen_experiments(
 ) -> None:
     def about(*names: str):
         return claim(
-            "-".join(names), statement="So.", section="S", source="theory", citation="c", experiment=names,
+            "-".join(names), section="S", source="theory", citation="c", experiment=names,
             expected="e", tolerance="t",
         )(lambda *runs: Measured(all(load_run(run.path).n_cells for run in runs), "m", {}))  # fmt: skip
 

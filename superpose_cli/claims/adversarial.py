@@ -24,8 +24,6 @@ def _attacked(run: Run) -> tuple[F64, F64, F64]:
 
 @claim(
     "superposition-is-vulnerable",
-    statement="Models with superposition are more than three times as vulnerable to small changes of their "
-    "input as models without.",
     section=SECTION,
     source="paper",
     citation="vulnerability over sparsity; here the loss that the best attack along an output's weights "
@@ -36,6 +34,9 @@ def _attacked(run: Run) -> tuple[F64, F64, F64]:
     "axes",
 )
 def superposition_is_vulnerable(run: Run) -> Measured:
+    """Models with superposition are more than three times as vulnerable to small changes of their input as
+    models without.
+    """
     sparsity, vulnerability, _ = _attacked(run)
     need(bool(sparsity.min() <= 1.3 and sparsity.max() >= 20), "needs 1/p from 1.3 and below to 20 and above")
     dense, sparse = vulnerability[sparsity <= 1.3], vulnerability[sparsity >= 4.9]
@@ -49,7 +50,6 @@ def superposition_is_vulnerable(run: Run) -> Measured:
 
 @claim(
     "vulnerability-follows-crowding",
-    statement="Vulnerability rises with the number of features that share a dimension.",
     section=SECTION,
     source="paper",
     citation="vulnerability beside features per dimension, which look alike",
@@ -60,6 +60,7 @@ def superposition_is_vulnerable(run: Run) -> Measured:
     "suggests the range, which is no bound",
 )
 def vulnerability_follows_crowding(run: Run) -> Measured:
+    """Vulnerability rises with the number of features that share a dimension."""
     _, vulnerability, crowding = _attacked(run)
     together = rank_correlation(vulnerability, crowding)
     low, high = vulnerability / crowding, vulnerability / crowding**2

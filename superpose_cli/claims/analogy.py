@@ -31,8 +31,6 @@ def _solved(run: Run, hidden_activation: str) -> list[tuple[Model, Analogies]]:
 
 @claim(
     "analogies-are-exact",
-    statement="King - man + woman = queen holds exactly in a linear hidden layer, whether features are "
-    "superposed or not; a ReLU there breaks it.",
     section=SECTION,
     source="theory",
     citation="h is linear in x: h(royal + male) - h(male) + h(female) = h(royal + female)",
@@ -42,6 +40,9 @@ def _solved(run: Run, hidden_activation: str) -> list[tuple[Model, Analogies]]:
     tolerance="rounding of stored weights plays no part: the identity holds for any W",
 )
 def analogies_are_exact(run: Run) -> Measured:
+    """King - man + woman = queen holds exactly in a linear hidden layer, whether features are superposed or
+    not; a ReLU there breaks it.
+    """
     linear, relu = _solved(run, "identity"), _solved(run, "relu")
     need(any(model.superposed.any() for model, _ in linear), "needs a model with superposition")
     exact = max(solved.error for _, solved in linear)
@@ -55,8 +56,6 @@ def analogies_are_exact(run: Run) -> Measured:
 
 @claim(
     "superposition-costs-retrieval",
-    statement="What superposition costs an analogy is to tell its answer from other words: the outputs of "
-    "superposed features are not always the right ones.",
     section=SECTION,
     source="measured",
     citation="the project's own question; the paper draws no such figure",
@@ -66,6 +65,9 @@ def analogies_are_exact(run: Run) -> Measured:
     tolerance="none: analogies are counted",
 )
 def superposition_costs_retrieval(run: Run) -> Measured:
+    """What superposition costs an analogy is to tell its answer from other words: the outputs of superposed
+    features are not always the right ones.
+    """
     found = _solved(run, "identity")
     (dense, first), (sparse, last) = found[0], found[-1]
     shared = not dense.superposed.any() and bool(sparse.superposed[sparse.represented].all())

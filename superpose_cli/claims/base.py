@@ -78,7 +78,6 @@ class Claim:
 def claim(
     id: str,
     *,
-    statement: str,
     section: str,
     source: Source,
     citation: str,
@@ -87,12 +86,12 @@ def claim(
     tolerance: str,
     departs: str = "",
 ) -> Callable[[Callable[..., Measured]], Claim]:
-    """Make a measurement of one run, or of several, the claim that it decides."""
+    """Make a measurement of one run, or of several, the claim that its docstring states in one sentence."""
 
     def build(measure: Callable[..., Measured]) -> Claim:
         return Claim(
             id=id,
-            statement=statement,
+            statement=" ".join((measure.__doc__ or "").split()),
             section=section,
             source=source,
             citation=citation,

@@ -34,7 +34,6 @@ def _last_capacity(run: Run) -> dict[float, tuple[F64, F64]]:
 
 @claim(
     "capacity-is-used-up",
-    statement="The capacities of all features add up to the number of dimensions: none is wasted.",
     section=SECTION,
     source="theory",
     citation="sum C_i <= m, with equality for an efficient (block-orthogonal, tight) embedding, section 3",
@@ -43,6 +42,7 @@ def _last_capacity(run: Run) -> dict[float, tuple[F64, F64]]:
     tolerance="1 %: what training leaves to go; a Gaussian W of 6 x 3 has 0.75 m",
 )
 def capacity_is_used_up(run: Run) -> Measured:
+    """The capacities of all features add up to the number of dimensions: none is wasted."""
     need_setting(run, restarts=4, steps=2000, data_kind="independent")
     found = models(run)
     total = np.array([model.features["dimensionality"].sum() / model.n_hidden for model in found])
@@ -55,7 +55,6 @@ def capacity_is_used_up(run: Run) -> Measured:
 
 @claim(
     "capacity-follows-importance",
-    statement="Capacity moves to a feature as it gains importance, and never away from it.",
     section=SECTION,
     source="theory",
     citation="capacity goes where its marginal value is greatest, section 2",
@@ -65,6 +64,7 @@ def capacity_is_used_up(run: Run) -> Measured:
     tolerance="0.01 against a fall: restarts of one class differ so far",
 )
 def capacity_follows_importance(run: Run) -> Measured:
+    """Capacity moves to a feature as it gains importance, and never away from it."""
     found = {p: capacity for p, (_, capacity) in _last_capacity(run).items() if p < 1}
     falls = max(float(-np.diff(capacity).min()) for capacity in found.values())
     rises = {p: float(capacity[-1] - capacity[0]) for p, capacity in found.items()}
@@ -78,7 +78,6 @@ def capacity_follows_importance(run: Run) -> Measured:
 
 @claim(
     "dense-features-get-all-or-nothing",
-    statement="Dense features get a whole dimension or none: which of them is decided by importance alone.",
     section=SECTION,
     source="theory",
     citation="without sparsity the marginal value of capacity does not fall, so the optimum is at its ends, "
@@ -88,6 +87,7 @@ def capacity_follows_importance(run: Run) -> Measured:
     tolerance="0.05: what training leaves to go; r between is too near to the others' 1 to be settled",
 )
 def dense_features_get_all_or_nothing(run: Run) -> Measured:
+    """Dense features get a whole dimension or none: which of them is decided by importance alone."""
     found = _last_capacity(run)
     need(1.0 in found, "needs cells at p = 1")
     r, capacity = found[1.0]
@@ -102,8 +102,6 @@ def dense_features_get_all_or_nothing(run: Run) -> Measured:
 
 @claim(
     "sparse-features-share",
-    statement="The sparser the features, the wider the range of importances over which they share "
-    "dimensions.",
     section=SECTION,
     source="theory",
     citation="with sparsity (kurtosis) the marginal value of capacity falls, so the optimum is inside, "
@@ -114,6 +112,7 @@ def dense_features_get_all_or_nothing(run: Run) -> Measured:
     tolerance="none: ranges are counted in steps of the grid",
 )
 def sparse_features_share(run: Run) -> Measured:
+    """The sparser the features, the wider the range of importances over which they share dimensions."""
     found = _last_capacity(run)
     shared = {
         p: float(((capacity > 0.1) & (capacity < 0.9)).mean()) for p, (_, capacity) in reversed(found.items())

@@ -22,8 +22,6 @@ DENSE = 0.3
 
 @claim(
     "two-neurons-a-feature",
-    statement="The absolute value of a feature takes two neurons, one for each sign: |x| = ReLU(x) + "
-    "ReLU(-x).",
     section=SECTION,
     source="theory",
     citation="|x| = ReLU(x) + ReLU(-x) is exact",
@@ -33,6 +31,7 @@ DENSE = 0.3
     tolerance="10 % of a neuron's largest input weight counts as none; the loss could be 0",
 )
 def two_neurons_a_feature(run: Run) -> Measured:
+    """The absolute value of a feature takes two neurons, one for each sign: |x| = ReLU(x) + ReLU(-x)."""
     need_setting(run, restarts=4, steps=2000, target="abs", n_features=3, n_hidden=6)
     (model,) = models(run)
     read = np.abs(model.W) > SIGNIFICANT * np.abs(model.W).max(axis=0)
@@ -66,8 +65,6 @@ def _large(run: Run) -> dict[float, Model]:
 
 @claim(
     "computing-in-superposition",
-    statement="Sparse features are computed in superposition: more of them than half of the neurons, better "
-    "than any model without superposition could.",
     section=SECTION,
     source="theory",
     citation="without superposition m neurons compute m/2 features, and the loss ratio is decay^(m/2): "
@@ -79,6 +76,9 @@ def _large(run: Run) -> dict[float, Model]:
     "best of four starts may be on either side",
 )
 def computing_in_superposition(run: Run) -> Measured:
+    """Sparse features are computed in superposition: more of them than half of the neurons, better than any
+    model without superposition could.
+    """
     found = _large(run)
     bound = {
         p: float(
@@ -102,7 +102,6 @@ def computing_in_superposition(run: Run) -> Measured:
 
 @claim(
     "computing-neurons-mix",
-    statement="The neurons that compute are pure while features are dense, and mixed when they are sparse.",
     section=SECTION,
     source="paper",
     citation="the stack plots of the absolute-value model over sparsity",
@@ -112,6 +111,7 @@ def computing_in_superposition(run: Run) -> Measured:
     tolerance="5 neurons: some carry a stray feature at every density",
 )
 def computing_neurons_mix(run: Run) -> Measured:
+    """The neurons that compute are pure while features are dense, and mixed when they are sparse."""
     found = {p: carriers(model) for p, model in _large(run).items()}
     counts, mixed = {p: one for p, (one, _) in found.items()}, found[min(found)][1]
     dense = [count for p, count in counts.items() if p >= DENSE]
@@ -157,8 +157,6 @@ def _motifs(model: Model) -> list[tuple[int, int, int]]:
 
 @claim(
     "asymmetric-motif",
-    statement="Two features share a neuron unequally, large in and small out for one, small in and large out "
-    "for the other, and a second neuron inhibits the error of the first.",
     section=SECTION,
     source="paper",
     citation="the asymmetric superposition motif: in [2, -1/2], out [1/2, 2], and an inhibiting neuron",
@@ -167,6 +165,9 @@ def _motifs(model: Model) -> list[tuple[int, int, int]]:
     tolerance="ratios of 2 and more where the paper's sketch has 4: |in_i| >= 2 |in_j|, out_j >= 2 out_i > 0",
 )
 def asymmetric_motif(run: Run) -> Measured:
+    """Two features share a neuron unequally, large in and small out for one, small in and large out for the
+    other, and a second neuron inhibits the error of the first.
+    """
     need_setting(run, restarts=4, steps=3000, target="abs")
     (model,) = models(run)
     found = _motifs(model)

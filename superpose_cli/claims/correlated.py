@@ -56,8 +56,6 @@ def _squares(run: Run) -> dict[float, tuple[npt.NDArray[np.bool_], F64]]:
 
 @claim(
     "correlated-orthogonal",
-    statement="Correlated features prefer to be orthogonal: of four in two pairs, partners have a right "
-    "angle, and each is antipodal to a feature of the other pair.",
     section=SECTION,
     source="paper",
     citation="correlated and anticorrelated features, two correlated pairs in the plane",
@@ -68,6 +66,9 @@ def _squares(run: Run) -> dict[float, tuple[npt.NDArray[np.bool_], F64]]:
     "not matter, so one square says nothing, and most of the restarts must be",
 )
 def correlated_orthogonal(run: Run) -> Measured:
+    """Correlated features prefer to be orthogonal: of four in two pairs, partners have a right angle, and
+    each is antipodal to a feature of the other pair.
+    """
     found = _squares(run)
     need(1.0 in found, "needs a cell of correlation 1")
     share = {correlation: float(right.mean()) for correlation, (right, _) in found.items()}
@@ -82,8 +83,6 @@ def correlated_orthogonal(run: Run) -> Measured:
 
 @claim(
     "partial-correlation-suffices",
-    statement="Features that follow their set only part of the time prefer right angles already: the "
-    "square with opposite partners costs more.",
     section=SECTION,
     source="measured",
     citation="the correlation of sets as an axis, which the paper does not vary",
@@ -94,6 +93,9 @@ def correlated_orthogonal(run: Run) -> Measured:
     tolerance="25 %: both cost the same at correlation 0, but for the drawn rows; 1.5 is twice that",
 )
 def partial_correlation_suffices(run: Run) -> Measured:
+    """Features that follow their set only part of the time prefer right angles already: the square with
+    opposite partners costs more.
+    """
     ratio, alone = {}, []
     for correlation, (right, objective) in _squares(run).items():
         if right.all():
@@ -115,8 +117,6 @@ def partial_correlation_suffices(run: Run) -> Measured:
 
 @claim(
     "correlated-side-by-side",
-    statement="Where there is no room for right angles, correlated features lie side by side: six in three "
-    "pairs form a hexagon whose partners are neighbours.",
     section=SECTION,
     source="paper",
     citation="correlated and anticorrelated features, three correlated pairs in the plane",
@@ -125,6 +125,9 @@ def partial_correlation_suffices(run: Run) -> Measured:
     tolerance="0.15 around the regular hexagon's 1/2: partners may differ from neighbours of other pairs",
 )
 def correlated_side_by_side(run: Run) -> Measured:
+    """Where there is no room for right angles, correlated features lie side by side: six in three pairs form
+    a hexagon whose partners are neighbours.
+    """
     need_setting(run, restarts=8, steps=2000, n_hidden=2)
     model = _of_sets(run, 6, "correlated", correlation=1)
     inside, shape = _partners(model), solution_name(model.factors)
@@ -137,8 +140,6 @@ def correlated_side_by_side(run: Run) -> Measured:
 
 @claim(
     "anticorrelated-antipodal",
-    statement="Anticorrelated features prefer to be antipodal: a pair of which one at most is on disturbs "
-    "nobody on one line.",
     section=SECTION,
     source="paper",
     citation="correlated and anticorrelated features, two anticorrelated pairs in the plane",
@@ -147,6 +148,9 @@ def correlated_side_by_side(run: Run) -> Measured:
     tolerance="0.05: 18 degrees off the line",
 )
 def anticorrelated_antipodal(run: Run) -> Measured:
+    """Anticorrelated features prefer to be antipodal: a pair of which one at most is on disturbs nobody on
+    one line.
+    """
     need_setting(run, restarts=8, steps=2000, n_hidden=2)
     model = _of_sets(run, 4, "anticorrelated")
     inside, shape = float(_partners(model).max()), solution_name(model.factors)
@@ -165,8 +169,6 @@ def _inside_and_across(model: Model, size: int) -> tuple[float, float]:
 
 @claim(
     "local-bases",
-    statement="Each of two sets of ten correlated features keeps a nearly orthogonal basis of its own in ten "
-    "dimensions.",
     section=SECTION,
     source="paper",
     citation="local almost-orthogonal bases",
@@ -178,6 +180,9 @@ def _inside_and_across(model: Model, size: int) -> tuple[float, float]:
     "sparsity.",
 )
 def local_bases(run: Run) -> Measured:
+    """Each of two sets of ten correlated features keeps a nearly orthogonal basis of its own in ten
+    dimensions.
+    """
     need_setting(run, restarts=4, steps=3000, data_kind="correlated", n_features=20, n_hidden=10, set_size=10)
     cells = models(run)
     found = {model.p: _inside_and_across(model, 10) for model in cells}
@@ -205,8 +210,6 @@ def _collapse(run: Run) -> dict[float, Model]:
 
 @claim(
     "collapse-staircase",
-    statement="As correlated features get denser they collapse pair by pair, first none, then one after the "
-    "other, at last all.",
     section=SECTION,
     source="paper",
     citation="collapsing of correlated features",
@@ -216,6 +219,9 @@ def _collapse(run: Run) -> dict[float, Model]:
     tolerance="cos 0.97 is 14 degrees; partners of a hexagon are 60 degrees apart",
 )
 def collapse_staircase(run: Run) -> Measured:
+    """As correlated features get denser they collapse pair by pair, first none, then one after the other, at
+    last all.
+    """
     merged = {p: int((set_cosines(model.W, 2) > MERGED).sum()) for p, model in _collapse(run).items()}
     sparse = [count for p, count in merged.items() if p <= 0.05]
     dense = [count for p, count in merged.items() if p >= 0.5]
@@ -231,7 +237,6 @@ def collapse_staircase(run: Run) -> Measured:
 
 @claim(
     "collapse-starts-as-hexagon",
-    statement="While they are sparse, three correlated pairs form a hexagon, partners side by side.",
     section=SECTION,
     source="paper",
     citation="collapsing of correlated features",
@@ -240,6 +245,7 @@ def collapse_staircase(run: Run) -> Measured:
     tolerance="15 degrees around the hexagon's 60",
 )
 def collapse_starts_as_hexagon(run: Run) -> Measured:
+    """While they are sparse, three correlated pairs form a hexagon, partners side by side."""
     found = [model for p, model in _collapse(run).items() if p <= 0.05]
     need(bool(found), "needs a cell with p <= 0.05")
     angles = np.degrees(np.arccos(np.concatenate([_partners(model) for model in found])))
@@ -253,7 +259,6 @@ def collapse_starts_as_hexagon(run: Run) -> Measured:
 
 @claim(
     "collapse-ends-in-pca",
-    statement="In the end the model of collapsed pairs does what PCA does.",
     section=SECTION,
     source="theory",
     citation="the linear model on the same data, whose optimum is PCA (Eckart & Young 1936)",
@@ -264,6 +269,7 @@ def collapse_starts_as_hexagon(run: Run) -> Measured:
     "sampling",
 )
 def collapse_ends_in_pca(run: Run) -> Measured:
+    """In the end the model of collapsed pairs does what PCA does."""
     relu = _collapse(run)
     linear = {model.p: model for model in models(run, output_activation="identity")}
     both = sorted(set(relu) & set(linear))

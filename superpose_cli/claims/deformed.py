@@ -26,8 +26,6 @@ def _branches(run: Run) -> tuple[Branch, Branch, float]:
 
 @claim(
     "pentagon-deforms",
-    statement="Before it snaps a pentagon deforms: its shares are equal at equal densities, and get unequal "
-    "as the densities do.",
     section=SECTION,
     source="paper",
     citation="non-uniform superposition, features of different sparsity",
@@ -36,6 +34,9 @@ def _branches(run: Run) -> tuple[Branch, Branch, float]:
     tolerance="0.005: what training leaves of five equal features; 0.015 is three times that",
 )
 def pentagon_deforms(run: Run) -> Measured:
+    """Before it snaps a pentagon deforms: its shares are equal at equal densities, and get unequal as the
+    densities do.
+    """
     need_setting(run, restarts=16, steps=3000, n_features=5, n_hidden=2)
     spread = {}
     for model in models(run):
@@ -59,8 +60,6 @@ def pentagon_deforms(run: Run) -> Measured:
 
 @claim(
     "pentagon-snaps",
-    statement="A pentagon whose last feature gets rarer snaps to two digons that leave it out; the two "
-    "solutions' losses cross with different slopes.",
     section=SECTION,
     source="measured",
     citation="non-uniform superposition; the crossing by root-finding on both stored branches",
@@ -72,6 +71,9 @@ def pentagon_deforms(run: Run) -> Measured:
     "pentagon is deformed there: angles between its neighbours are within 25 degrees of 72",
 )
 def pentagon_snaps(run: Run) -> Measured:
+    """A pentagon whose last feature gets rarer snaps to two digons that leave it out; the two solutions'
+    losses cross with different slopes.
+    """
     need_setting(run, restarts=16, steps=3000, n_features=5, n_hidden=2, loss_method="population")
     neither = sum(not pentagon_or_digons(model.W) for model in models(run))
     if neither:

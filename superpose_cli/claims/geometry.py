@@ -61,8 +61,6 @@ def _sticks(
 
 @claim(
     "sticky-half",
-    statement="As features get sparser, dimensions per feature stick at 1/2: two features share a dimension "
-    "over a range of sparsities.",
     section=SECTION,
     source="paper",
     citation="uniform superposition, the figure of D* = m / ||W||_F^2 over 1/(1-S)",
@@ -73,12 +71,14 @@ def _sticks(
     "down and up",
 )
 def sticky_half(run: Run) -> Measured:
+    """As features get sparser, dimensions per feature stick at 1/2: two features share a dimension over a
+    range of sparsities.
+    """
     return _sticks(run, "half", HALF, ((0.38, HALF[0]), (HALF[1], 0.68)))
 
 
 @claim(
     "sticky-one",
-    statement="Dimensions per feature, m / ||W||_F^2, stick at 1 while features are dense.",
     section=SECTION,
     source="paper",
     citation="uniform superposition, the figure of D* over 1/(1-S)",
@@ -90,12 +90,12 @@ def sticky_half(run: Run) -> Measured:
     "m as well.",
 )
 def sticky_one(run: Run) -> Measured:
+    """Dimensions per feature, m / ||W||_F^2, stick at 1 while features are dense."""
     return _sticks(run, "one", (0.94, 1.06), ((0.74, 0.94),))
 
 
 @claim(
     "half-is-antipodal-pairs",
-    statement="Where D* sticks at 1/2, the features are antipodal pairs.",
     section=SECTION,
     source="paper",
     citation="uniform superposition; D_i = 1/2 is an antipodal pair's share",
@@ -105,6 +105,7 @@ def sticky_one(run: Run) -> Measured:
     tolerance="0.02 in D_i: lengths of paired features differ a little; 5 % for a few triangles and singles",
 )
 def half_is_antipodal_pairs(run: Run) -> Measured:
+    """Where D* sticks at 1/2, the features are antipodal pairs."""
     need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
     found = [model for model in models(run) if 2.4 <= 1 / model.p <= 3.4]
     need(bool(found), "needs a density with 1/p in 2.4 .. 3.4")
@@ -121,7 +122,6 @@ def half_is_antipodal_pairs(run: Run) -> Measured:
 
 @claim(
     "line-at-half",
-    statement="Features cluster on lines of equal D_i, of which 1/2 is the strongest.",
     section=SECTION,
     source="paper",
     citation="feature dimensionality, the scatter of D_i with lines at simple fractions",
@@ -131,6 +131,7 @@ def half_is_antipodal_pairs(run: Run) -> Measured:
     "it",
 )
 def line_at_half(run: Run) -> Measured:
+    """Features cluster on lines of equal D_i, of which 1/2 is the strongest."""
     need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
     own = _shared_dimensions(models(run))
     need(len(own) >= 500, f"needs 500 represented features, the run has {len(own)}")
@@ -150,8 +151,6 @@ def line_at_half(run: Run) -> Measured:
 
 @claim(
     "tegum-products",
-    statement="A large model falls apart into small shapes in orthogonal spaces (a tegum product): digons, "
-    "pentagons, square antiprisms.",
     section=SECTION,
     source="paper",
     citation="feature dimensionality: solutions as tegum products of uniform polytopes",
@@ -162,6 +161,9 @@ def line_at_half(run: Run) -> Measured:
     "factors",
 )
 def tegum_products(run: Run) -> Measured:
+    """A large model falls apart into small shapes in orthogonal spaces (a tegum product): digons, pentagons,
+    square antiprisms.
+    """
     need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
     found = [model for model in models(run) if 0.2 <= model.p <= 0.46]
     need(len(found) >= 3, f"needs 3 densities with p in 0.2 .. 0.46, the run has {len(found)}")
@@ -183,8 +185,6 @@ def tegum_products(run: Run) -> Measured:
 
 @claim(
     "pentagons-and-antiprisms",
-    statement="Past the plateau at 1/2 the next shapes are pentagons and square antiprisms, with D_i of 2/5 "
-    "and 3/8.",
     section=SECTION,
     source="theory",
     citation="D_i = m / n of a regular pentagon and of a square antiprism",
@@ -197,6 +197,9 @@ def tegum_products(run: Run) -> Measured:
     "`geometry` has few features, too few to require.",
 )
 def pentagons_and_antiprisms(run: Run, coarse: Run) -> Measured:
+    """Past the plateau at 1/2 the next shapes are pentagons and square antiprisms, with D_i of 2/5 and
+    3/8.
+    """
     need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
     found = [model for model in models(run) if 0.2 <= model.p <= 0.26]
     need(len(found) >= 2, f"needs 2 densities with p in 0.2 .. 0.26, the run has {len(found)}")
@@ -236,8 +239,6 @@ def pentagons_and_antiprisms(run: Run, coarse: Run) -> Measured:
 
 @claim(
     "twice-the-dimensions-twice-the-features",
-    statement="Twice the hidden dimensions hold about twice the features: dimensions per feature depend on "
-    "sparsity, and little on the size of the model.",
     section=SECTION,
     source="theory",
     citation="a sum of two models in orthogonal spaces has twice the dimensions and features, at equal D*",
@@ -249,6 +250,9 @@ def pentagons_and_antiprisms(run: Run, coarse: Run) -> Measured:
     "5 to 0.21 at m = 20 and stays there, as small models have no room for the better shapes.",
 )
 def twice_the_dimensions(run: Run) -> Measured:
+    """Twice the hidden dimensions hold about twice the features: dimensions per feature depend on sparsity,
+    and little on the size of the model.
+    """
     need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
     found = models(run)
     size = {(model.p, model.n_hidden): float(model.row["frobenius_norm_sq"]) for model in found}
@@ -265,8 +269,6 @@ def twice_the_dimensions(run: Run) -> Measured:
 
 @claim(
     "dimensions-add-up",
-    statement="Features share out all hidden dimensions: the sum of D_i is m, and models are orthogonal sums "
-    "of tight frames.",
     section=SECTION,
     source="theory",
     citation="D_i <= leverage_i, which sum to the rank of W; equality where each W_i is an eigenvector of "
@@ -277,6 +279,9 @@ def twice_the_dimensions(run: Run) -> Measured:
     tolerance="a seventh of a random W's gap: the sum alone proves little, the gap is what tells structure",
 )
 def dimensions_add_up(run: Run) -> Measured:
+    """Features share out all hidden dimensions: the sum of D_i is m, and models are orthogonal sums of tight
+    frames.
+    """
     need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
     found = [model for model in models(run) if 0.1 <= model.p < 1 and model.superposed.any()]
     need(len(found) >= 4, f"needs 4 densities with superposition, the run has {len(found)}")

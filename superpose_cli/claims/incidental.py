@@ -32,8 +32,6 @@ def _polysemantic(run: Run) -> tuple[dict[tuple[int, int], F64], float]:
 
 @claim(
     "incidental-polysemanticity",
-    statement="With more neurons than features, some neurons carry two all the same, with weights of "
-    "opposite signs, as many as two features have their largest first weights on by chance.",
     section=SECTION,
     source="theory",
     citation="n^2 / (4 m) such neurons: n^2/2 pairs, 1/m of which share their largest neuron, half with "
@@ -45,6 +43,9 @@ def _polysemantic(run: Run) -> tuple[dict[tuple[int, int], F64], float]:
     "order; 10 %: a few pairs of one sign have not parted yet",
 )
 def incidental_polysemanticity(run: Run) -> Measured:
+    """With more neurons than features, some neurons carry two all the same, with weights of opposite signs,
+    as many as two features have their largest first weights on by chance.
+    """
     found, opposite = _polysemantic(run)
     ratio = {(n, m): counts.mean() / (n * n / (4 * m)) for (n, m), counts in found.items()}
     told = "; ".join(
@@ -63,7 +64,6 @@ def incidental_polysemanticity(run: Run) -> Measured:
 
 @claim(
     "more-neurons-fewer-accidents",
-    statement="Twice the neurons, half the accidents: polysemanticity that no shortage of neurons causes.",
     section=SECTION,
     source="theory",
     citation="n^2 / (4 m) at equal n",
@@ -72,6 +72,7 @@ def incidental_polysemanticity(run: Run) -> Measured:
     tolerance="a factor of 1.4 around 2: two standard errors of the ratio of two means of 10 counts",
 )
 def more_neurons_fewer_accidents(run: Run) -> Measured:
+    """Twice the neurons, half the accidents: polysemanticity that no shortage of neurons causes."""
     found, _ = _polysemantic(run)
     pairs = [
         (counts.mean(), found[n, 2 * m].mean()) for (n, m), counts in found.items() if (n, 2 * m) in found

@@ -14,8 +14,6 @@ SECTION = "Demonstrating Superposition"
 
 @claim(
     "linear-keeps-the-top",
-    statement="The linear model represents the m most important features, each in a dimension of its own, "
-    "and ignores all others, at every sparsity.",
     section=SECTION,
     source="theory",
     citation="Eckart & Young 1936: W W^T projects onto the m features of largest I_i Var x_i, and the loss "
@@ -25,6 +23,9 @@ SECTION = "Demonstrating Superposition"
     tolerance="0.02 in an entry of W W^T and 0.5 % in the loss: what 5,000 steps of Adam leave to go",
 )
 def linear_keeps_the_top(run: Run) -> Measured:
+    """The linear model represents the m most important features, each in a dimension of its own, and ignores
+    all others, at every sparsity.
+    """
     need_setting(run, steps=3000, data_kind="independent")
     off, over = [], []
     for model in models(run, output_activation="identity"):
@@ -43,7 +44,6 @@ def linear_keeps_the_top(run: Run) -> Measured:
 
 @claim(
     "linear-never-superposes",
-    statement="The linear model never puts more features into W than it has dimensions.",
     section=SECTION,
     source="theory",
     citation="Eckart & Young 1936; for a projector of rank m, ||W||_F^2 = m and leverage_i = D_i",
@@ -52,6 +52,7 @@ def linear_keeps_the_top(run: Run) -> Measured:
     tolerance="2 % of m: what training leaves to go; a superposing model has 1.5 m and more",
 )
 def linear_never_superposes(*runs: Run) -> Measured:
+    """The linear model never puts more features into W than it has dimensions."""
     size, gap = [], []
     for run in runs:
         need_setting(run, steps=3000)
@@ -67,8 +68,6 @@ def linear_never_superposes(*runs: Run) -> Measured:
 
 @claim(
     "relu-superposes-when-sparse",
-    statement="A ReLU on the output alone makes the model superpose: dense inputs get the linear solution, "
-    "sparse inputs more features than dimensions.",
     section=SECTION,
     source="paper",
     citation="“Demonstrating Superposition”, the basic results",
@@ -77,6 +76,9 @@ def linear_never_superposes(*runs: Run) -> Measured:
     tolerance="none: features are counted (||W_i||^2 > 0.25; superposed: D_i < 0.9)",
 )
 def relu_superposes_when_sparse(run: Run) -> Measured:
+    """A ReLU on the output alone makes the model superpose: dense inputs get the linear solution, sparse
+    inputs more features than dimensions.
+    """
     need_setting(run, steps=3000)
     found = models(run, output_activation="relu")
     dense, sparse = [model for model in found if model.p == 1], [model for model in found if model.p <= 0.1]
@@ -98,8 +100,6 @@ def relu_superposes_when_sparse(run: Run) -> Measured:
 
 @claim(
     "least-important-first",
-    statement="Superposition begins with the least important of the represented features; the most important "
-    "keep dimensions of their own for longest.",
     section=SECTION,
     source="paper",
     citation="“Demonstrating Superposition”, the basic results: W^T W and the bars of interference over "
@@ -110,6 +110,9 @@ def relu_superposes_when_sparse(run: Run) -> Measured:
     tolerance="none: the features are ordered",
 )
 def least_important_first(run: Run) -> Measured:
+    """Superposition begins with the least important of the represented features; the most important keep
+    dimensions of their own for longest.
+    """
     need_setting(run, steps=3000)
     mixed = []
     for model in models(run, output_activation="relu"):
@@ -129,7 +132,6 @@ def least_important_first(run: Run) -> Measured:
 
 @claim(
     "antipodal-pairs-first",
-    statement="The first form of superposition is the antipodal pair.",
     section=SECTION,
     source="paper",
     citation="“Demonstrating Superposition”: the first superposed features are antipodal pairs",
@@ -138,6 +140,7 @@ def least_important_first(run: Run) -> Measured:
     tolerance="angles to within 10 degrees",
 )
 def antipodal_pairs_first(run: Run) -> Measured:
+    """The first form of superposition is the antipodal pair."""
     need_setting(run, steps=3000)
     found = [model for model in models(run, output_activation="relu") if model.superposed.any()]
     need(bool(found), "no density has superposition")
@@ -152,7 +155,6 @@ def antipodal_pairs_first(run: Run) -> Measured:
 
 @claim(
     "ignored-features-get-their-mean",
-    statement="A feature that is not represented is answered by its mean, which the bias carries.",
     section=SECTION,
     source="theory",
     citation="the best constant for x_i is E x_i = p/2, at a cost of p/3 - p^2/4",
@@ -162,6 +164,7 @@ def antipodal_pairs_first(run: Run) -> Measured:
     tolerance="5 % in the bias and 10 % in the loss: what training leaves, and 65,536 drawn rows",
 )
 def ignored_features_get_their_mean(run: Run) -> Measured:
+    """A feature that is not represented is answered by its mean, which the bias carries."""
     need_setting(run, steps=3000, data_kind="independent")
     bias, loss = [], []
     for model in models(run, output_activation="relu"):
@@ -180,8 +183,6 @@ def ignored_features_get_their_mean(run: Run) -> Measured:
 
 @claim(
     "superposition-pays",
-    statement="With sparse features superposition beats the best linear model by far; with dense ones it "
-    "does not.",
     section=SECTION,
     source="theory",
     citation="the linear optimum's loss ratio does not depend on p; an antipodal pair costs a share that "
@@ -192,6 +193,7 @@ def ignored_features_get_their_mean(run: Run) -> Measured:
     tolerance="2 %: losses on drawn rows",
 )
 def superposition_pays(run: Run) -> Measured:
+    """With sparse features superposition beats the best linear model by far; with dense ones it does not."""
     need_setting(run, steps=3000)
     linear = {model.p: float(model.row["loss"]) for model in models(run, output_activation="identity")}
     relu = {model.p: float(model.row["loss"]) for model in models(run, output_activation="relu")}
@@ -208,8 +210,6 @@ def superposition_pays(run: Run) -> Measured:
 
 @claim(
     "axes-square-pentagon",
-    statement="Five features in two dimensions: as they get sparser, two orthogonal features, then a square "
-    "of two antipodal pairs, then a pentagon.",
     section=MOTIVATION,
     source="paper",
     citation="“Background and Motivation”, the introductory figure",
@@ -219,6 +219,9 @@ def superposition_pays(run: Run) -> Measured:
     tolerance="angles to within 10 degrees",
 )
 def axes_square_pentagon(run: Run) -> Measured:
+    """Five features in two dimensions: as they get sparser, two orthogonal features, then a square of two
+    antipodal pairs, then a pentagon.
+    """
     need_setting(run, restarts=4, steps=3000, n_features=5, n_hidden=2)
     found = sorted(models(run), key=lambda model: -model.p)
     need(len(found) >= 4 and found[0].p == 1 and found[-1].p <= 0.05, "needs 4 densities from p = 1 to 0.05")

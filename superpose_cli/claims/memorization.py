@@ -27,8 +27,6 @@ def _test_loss(model: Model) -> float:
 
 @claim(
     "data-points-form-polygons",
-    statement="Of few data points, it is the points that are in superposition: T of them form a regular "
-    "T-gon.",
     section=SECTION,
     source="theory",
     citation="D of a regular T-gon in the plane is 2/T",
@@ -40,6 +38,7 @@ def _test_loss(model: Model) -> float:
     departs="T = 3 is left out: its rows share features, and the triangle is irregular.",
 )
 def data_points_form_polygons(run: Run) -> Measured:
+    """Of few data points, it is the points that are in superposition: T of them form a regular T-gon."""
     found = {T: model for T, model in _by_rows(run).items() if 4 <= T <= 8}
     need(len(found) >= 3, f"needs 3 sizes in 4 .. 8, the run has {len(found)}")
     points = data_points(run, np.array([model.row["cell"] for model in found.values()]), max(found))
@@ -80,8 +79,6 @@ def _directions(model: Model) -> tuple[int, F64]:
 
 @claim(
     "features-form-a-pentagon",
-    statement="Of many data points, it is features that are in superposition: they lie along five "
-    "directions, a pentagon.",
     section=SECTION,
     source="paper",
     citation="the features' picture at large T: a pentagon, as in the 2022 paper",
@@ -92,6 +89,9 @@ def _directions(model: Model) -> tuple[int, F64]:
     departs="At this T a sixth feature still shares a direction; it is gone at twice as many rows.",
 )
 def features_form_a_pentagon(run: Run) -> Measured:
+    """Of many data points, it is features that are in superposition: they lie along five directions, a
+    pentagon.
+    """
     found = [model for T, model in _by_rows(run).items() if T * model.p >= 9.9]
     need(bool(found), "needs a data set with T (1 - S) of 10 and more")
     model = found[-1]
@@ -107,8 +107,6 @@ def features_form_a_pentagon(run: Run) -> Measured:
 
 @claim(
     "data-points-first-features-later",
-    statement="Models of few data points learn no feature at all: their loss on fresh data is that of the "
-    "output 0; models of many learn features.",
     section=SECTION,
     source="theory",
     citation="the output 0 has a loss of 1 in these units",
@@ -118,6 +116,9 @@ def features_form_a_pentagon(run: Run) -> Measured:
     tolerance="5 %: T of 3 and 4 disturb fresh rows a little",
 )
 def data_points_first(run: Run) -> Measured:
+    """Models of few data points learn no feature at all: their loss on fresh data is that of the output 0;
+    models of many learn features.
+    """
     found = _by_rows(run)
     small = {T: _test_loss(model) for T, model in found.items() if T <= 50}
     need(len(small) >= 3 and max(found) * found[max(found)].p >= 9.9, "needs T <= 50 and T (1 - S) >= 10")
@@ -132,8 +133,6 @@ def data_points_first(run: Run) -> Measured:
 
 @claim(
     "no-grokking",
-    statement="Generalisation does not come late in training here; the reverse happens: test loss rises "
-    "while the loss on the data falls.",
     section=SECTION,
     source="measured",
     citation="the project's own question; the note shows no such history",
@@ -143,6 +142,9 @@ def data_points_first(run: Run) -> Measured:
     tolerance="0.05 of the output 0's loss: what the last steps of the cosine polish",
 )
 def no_grokking(run: Run) -> Measured:
+    """Generalisation does not come late in training here; the reverse happens: test loss rises while the loss
+    on the data falls.
+    """
     found = _by_rows(run)
     history = run.history(["cell", "restart", "step", "loss", "train_loss"])
     cell, restart = history["cell"].to_numpy(), history["restart"].to_numpy()
@@ -183,8 +185,6 @@ def _told(curve: dict[int, float]) -> str:
 
 @claim(
     "double-descent",
-    statement="Test loss gets worse and then better as the data set grows, where data points give way to "
-    "features.",
     section=SECTION,
     source="paper",
     citation="double descent over the size of the data set",
@@ -194,6 +194,7 @@ def _told(curve: dict[int, float]) -> str:
     tolerance="means over 3 and more data sets; the note's onset is at about 1",
 )
 def double_descent(run: Run) -> Measured:
+    """Test loss gets worse and then better as the data set grows, where data points give way to features."""
     need_setting(run, steps=5000, data_kind="finite")
     curve = _curves(run, 0.01, 2)
     T, loss = np.array(list(curve)), np.array(list(curve.values()))
@@ -208,7 +209,6 @@ def double_descent(run: Run) -> Measured:
 
 @claim(
     "weight-decay-removes-the-bump",
-    statement="Weight decay of 1 removes the bump in test loss.",
     section=SECTION,
     source="paper",
     citation="the effect of weight decay on double descent",
@@ -217,6 +217,7 @@ def double_descent(run: Run) -> Measured:
     tolerance="15 % of the excess: the means of 3 and more data sets scatter",
 )
 def weight_decay_removes_the_bump(run: Run) -> Measured:
+    """Weight decay of 1 removes the bump in test loss."""
     need_setting(run, steps=5000, data_kind="finite")
     with_bump, without = (max(_curves(run, decay, 2).values()) for decay in (0.01, 1.0))
     gone = 1 - (without - 1) / (with_bump - 1)
@@ -229,7 +230,6 @@ def weight_decay_removes_the_bump(run: Run) -> Measured:
 
 @claim(
     "larger-models-need-more-data",
-    statement="With more hidden dimensions the bump comes at more data.",
     section=SECTION,
     source="paper",
     citation="double descent over the size of the data set and of the model",
@@ -240,6 +240,7 @@ def weight_decay_removes_the_bump(run: Run) -> Measured:
     "its peak is at that T or beyond.",
 )
 def larger_models_need_more_data(run: Run) -> Measured:
+    """With more hidden dimensions the bump comes at more data."""
     need_setting(run, steps=5000, data_kind="finite")
     small, large = (_curves(run, 0.01, m) for m in (2, 4))
     at, later = (max(curve, key=lambda T: curve[T]) for curve in (small, large))

@@ -33,8 +33,6 @@ def _by_density(run: Run) -> dict[float, Model]:
 
 @claim(
     "neurons-become-polysemantic",
-    statement="As features get sparser, neurons that carry one feature give way to neurons that carry "
-    "several.",
     section=SECTION,
     source="paper",
     citation="the stack plots of neurons from dense to sparse features",
@@ -45,6 +43,7 @@ def _by_density(run: Run) -> dict[float, Model]:
     "weight is neither",
 )
 def neurons_become_polysemantic(run: Run) -> Measured:
+    """As features get sparser, neurons that carry one feature give way to neurons that carry several."""
     counts = {p: carriers(model) for p, model in _by_density(run).items()}
     steady = all(
         one >= later and several <= more for (one, several), (later, more) in pairwise(counts.values())
@@ -61,8 +60,6 @@ def neurons_become_polysemantic(run: Run) -> Measured:
 
 @claim(
     "neuron-level-phase-change",
-    statement="The change is one of whole neurons: some turn polysemantic while others of the same model "
-    "still carry one feature.",
     section=SECTION,
     source="paper",
     citation="superposition as a phase change at the level of neurons",
@@ -73,6 +70,9 @@ def neurons_become_polysemantic(run: Run) -> Measured:
     tolerance="5 % of a feature's squared norm",
 )
 def neuron_level_phase_change(run: Run) -> Measured:
+    """The change is one of whole neurons: some turn polysemantic while others of the same model still carry
+    one feature.
+    """
     found = {p: (model, *carriers(model)) for p, model in _by_density(run).items()}
     mixed = {p: model for p, (model, one, several) in found.items() if one and several and one + several == 5}
     least = 1.0
@@ -90,8 +90,6 @@ def neuron_level_phase_change(run: Run) -> Measured:
 
 @claim(
     "privileged-basis",
-    statement="A ReLU on the hidden layer makes neurons a basis that features align with; without one they "
-    "do not.",
     section=SECTION,
     source="paper",
     citation="the privileged basis: dense features lie along neurons",
@@ -102,6 +100,7 @@ def neuron_level_phase_change(run: Run) -> Measured:
     "more",
 )
 def privileged_basis(hidden: Run, output: Run) -> Measured:
+    """A ReLU on the hidden layer makes neurons a basis that features align with; without one they do not."""
     dense = next(iter(_by_density(hidden).values()))
     need_setting(output, steps=3000, hidden_activation="identity")
     others = [model for model in models(output, output_activation="relu") if model.represented.any()]
@@ -117,8 +116,6 @@ def privileged_basis(hidden: Run, output: Run) -> Measured:
 
 @claim(
     "best-neurons-are-rare",
-    statement="The best model of sparse features is hard to find: one in hundreds of starts comes near it, "
-    "which is why 1,000 are trained.",
     section=SECTION,
     source="measured",
     citation="the paper trains 1,000 models a panel and keeps the best; the shares are measured here",
@@ -128,6 +125,9 @@ def privileged_basis(hidden: Run, output: Run) -> Measured:
     tolerance="objectives on 65,536 common rows; 5 %: losses of one class of solutions differ by that",
 )
 def best_neurons_are_rare(run: Run) -> Measured:
+    """The best model of sparse features is hard to find: one in hundreds of starts comes near it, which is
+    why 1,000 are trained.
+    """
     _by_density(run)
     need_setting(
         run, restarts=1000

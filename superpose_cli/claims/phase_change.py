@@ -50,8 +50,6 @@ def _agreement(
 
 @claim(
     "phase-2-in-1",
-    statement="Whether the second of two features in one dimension is ignored, superposed or dedicated is "
-    "decided by which of the three costs least.",
     section=SECTION,
     source="theory",
     citation="loss of ignoring p/3 - p^2/4, of an antipodal pair (1 + r) p^2 / 6, both derived",
@@ -62,14 +60,15 @@ def _agreement(
     "the second best costs 10 % more",
 )
 def phase_2_in_1_agrees(run: Run) -> Measured:
+    """Whether the second of two features in one dimension is ignored, superposed or dedicated is decided by
+    which of the three costs least.
+    """
     need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, output_activation="relu")
     return _agreement(run, phase_2_in_1, 0.95)
 
 
 @claim(
     "phase-3-in-2",
-    statement="With three features in two dimensions there is a fourth solution, the two others in "
-    "superposition; again the cheapest decides what becomes of the extra feature.",
     section=SECTION,
     source="theory",
     citation="the terms of phase-2-in-1, with p^2/3 for the two others as a pair",
@@ -79,13 +78,15 @@ def phase_2_in_1_agrees(run: Run) -> Measured:
     tolerance="as for phase-2-in-1",
 )
 def phase_3_in_2_agrees(run: Run) -> Measured:
+    """With three features in two dimensions there is a fourth solution, the two others in superposition;
+    again the cheapest decides what becomes of the extra feature.
+    """
     need_setting(run, restarts=4, steps=200, n_features=3, n_hidden=2, output_activation="relu")
     return _agreement(run, phase_3_in_2, 0.95)
 
 
 @claim(
     "antipodal-pair-cost",
-    statement="A superposed pair is antipodal, and costs only what rows with both features on cost.",
     section=SECTION,
     source="theory",
     citation="(1 + r) p^2 / 6, derived",
@@ -95,6 +96,7 @@ def phase_3_in_2_agrees(run: Run) -> Measured:
     "1 % is what 1,000 steps leave to go",
 )
 def antipodal_pair_cost(run: Run) -> Measured:
+    """A superposed pair is antipodal, and costs only what rows with both features on cost."""
     need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, loss_method="population")
     pairs = [model for model in models(run) if model.p <= 0.2 and model.superposed.all()]
     need(len(pairs) >= 10, f"needs 10 superposed cells with p <= 0.2, the run has {len(pairs)}")
@@ -129,8 +131,6 @@ def _two_branches(run: Run) -> list[tuple[float, Branch, Branch]]:
 
 @claim(
     "phase-boundary",
-    statement="Superposition begins at a definite sparsity, which depends on the relative importance as the "
-    "two costs do.",
     section=SECTION,
     source="theory",
     citation="p* = 4r/(2 + 5r) for r <= 1 and 4/(5 + 2r) for r >= 1: where the two costs are equal",
@@ -141,6 +141,9 @@ def _two_branches(run: Run) -> list[tuple[float, Branch, Branch]]:
     "near r = 1 there is no clean phase",
 )
 def phase_boundary_is_theorys(run: Run) -> Measured:
+    """Superposition begins at a definite sparsity, which depends on the relative importance as the two costs
+    do.
+    """
     need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, loss_method="population")
     ratio, told = [], []
     for r, pair, alone in _two_branches(run):
@@ -157,8 +160,6 @@ def phase_boundary_is_theorys(run: Run) -> Measured:
 
 @claim(
     "phase-change-first-order",
-    statement="The change is of first order: both solutions exist on both sides, and their losses cross with "
-    "different slopes, so that the best loss has a kink.",
     section=SECTION,
     source="theory",
     citation="d ln L / d ln p is 2 for an antipodal pair and at most 1 for one feature alone, by T2 and T1",
@@ -167,6 +168,9 @@ def phase_boundary_is_theorys(run: Run) -> Measured:
     tolerance="0.8 of the difference of more than 1 in theory: trained norms flatten the pair's curve",
 )
 def phase_change_is_first_order(run: Run) -> Measured:
+    """The change is of first order: both solutions exist on both sides, and their losses cross with different
+    slopes, so that the best loss has a kink.
+    """
     need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, loss_method="population")
     crossings = [crossing(pair, alone) for _, pair, alone in _two_branches(run)]
     found = [cross for cross in crossings if cross is not None]
@@ -184,8 +188,6 @@ def phase_change_is_first_order(run: Run) -> Measured:
 
 @claim(
     "half-the-starts-are-stuck",
-    statement="Where the best solution is an antipodal pair, about half of all starts never find it: "
-    "their two weights have one sign, and keep it; most of the others find it.",
     section=SECTION,
     source="theory",
     citation="Xavier's signs are independent, and no path from one sign to two lowers the loss all the way",
@@ -198,6 +200,9 @@ def phase_change_is_first_order(run: Run) -> Measured:
     "that 1,000 steps of rare rows have not made equal, or loses a weight.",
 )
 def half_the_starts_are_stuck(run: Run) -> Measured:
+    """Where the best solution is an antipodal pair, about half of all starts never find it: their two weights
+    have one sign, and keep it; most of the others find it.
+    """
     need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, init_kind="xavier_normal")
     rows = restarts(run, ["feature_probability", "last_importance", "loss"], ["norm", "row_sum"])
     p, r = rows["feature_probability"], rows["last_importance"]

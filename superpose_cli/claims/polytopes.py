@@ -22,8 +22,6 @@ POLYTOPES = (
 
 @claim(
     "pure-polytopes",
-    statement="Small models are one uniform polytope each: triangle, tetrahedron, pentagon, square "
-    "antiprism.",
     section=SECTION,
     source="theory",
     citation="D_i = m / n where all features are alike and fill the space: 2/3, 3/4, 2/5, 3/8",
@@ -32,6 +30,7 @@ POLYTOPES = (
     tolerance="0.01: the antiprism's two squares are not quite so far apart as in a tight frame",
 )
 def pure_polytopes(run: Run) -> Measured:
+    """Small models are one uniform polytope each: triangle, tetrahedron, pentagon, square antiprism."""
     need_setting(run, restarts=32, steps=3000, data_kind="independent")
     told, right, off = [], [], {}
     for n, name, fraction in POLYTOPES:
@@ -45,7 +44,6 @@ def pure_polytopes(run: Run) -> Measured:
 
 @claim(
     "signed-sums-measure-nothing",
-    statement="The signed sum of a row of W W^T says nothing about superposition; interference does.",
     section=SECTION,
     source="theory",
     citation="the rows of G of an antipodal pair and of every regular polygon sum to 0, as an ignored "
@@ -55,6 +53,7 @@ def pure_polytopes(run: Run) -> Measured:
     tolerance="0.1 of a dedicated feature's row sum 1: trained polytopes are regular to a few per cent",
 )
 def signed_sums_measure_nothing(run: Run) -> Measured:
+    """The signed sum of a row of W W^T says nothing about superposition; interference does."""
     need_setting(run, restarts=32, steps=3000, data_kind="independent")
     found = [models(run, n_features=n)[0] for n, _, _ in POLYTOPES]
     signed = max(float(np.abs(model.features["row_sum"]).max()) for model in found)
@@ -68,8 +67,6 @@ def signed_sums_measure_nothing(run: Run) -> Measured:
 
 @claim(
     "polygon-norm-and-bias",
-    statement="In a regular pentagon longer features go with a negative bias, which cuts the interference "
-    "off.",
     section=SECTION,
     source="measured",
     citation="bounds found over trained regular k-gons, k = 4 .. 8",
@@ -80,6 +77,7 @@ def signed_sums_measure_nothing(run: Run) -> Measured:
     "met.",
 )
 def polygon_norm_and_bias(run: Run) -> Measured:
+    """In a regular pentagon longer features go with a negative bias, which cuts the interference off."""
     need_setting(run, restarts=32, steps=3000, data_kind="independent")
     (model,) = models(run, n_features=5)
     shape = solution_name(model.factors)

@@ -26,7 +26,6 @@ def _told(counts: dict[float, int]) -> str:
 
 @claim(
     "l1-removes-superposition",
-    statement="An L1 penalty on the hidden layer removes superposition.",
     section=SECTION,
     source="paper",
     citation="models without superposition: L1 regularisation of h",
@@ -37,6 +36,7 @@ def _told(counts: dict[float, int]) -> str:
     "pays.",
 )
 def l1_removes_superposition(run: Run) -> Measured:
+    """An L1 penalty on the hidden layer removes superposition."""
     counts = {penalty: int(model.superposed.sum()) for penalty, model in _by_penalty(run).items()}
     strong = [count for penalty, count in counts.items() if penalty >= 0.0999]
     return Measured(
@@ -48,7 +48,6 @@ def l1_removes_superposition(run: Run) -> Measured:
 
 @claim(
     "l1-aligns-with-neurons",
-    statement="Before it removes superposition, the penalty turns features to the axes of the hidden layer.",
     section=SECTION,
     source="theory",
     citation="of all rotations of h, which leave the loss as it is, those along the axes have the least L1 "
@@ -59,6 +58,7 @@ def l1_removes_superposition(run: Run) -> Measured:
     tolerance="1 %: a feature on one neuron has 1, one in a random direction of five dimensions 0.6",
 )
 def l1_aligns_with_neurons(run: Run) -> Measured:
+    """Before it removes superposition, the penalty turns features to the axes of the hidden layer."""
     found = _by_penalty(run)
     aligned = {
         penalty: float(model.features["basis_alignment"][model.represented].mean())
@@ -79,8 +79,6 @@ def l1_aligns_with_neurons(run: Run) -> Measured:
 
 @claim(
     "l1-costs-features",
-    statement="The penalty that removes superposition costs features: fewer are represented, and the loss "
-    "rises.",
     section=SECTION,
     source="paper",
     citation="models without superposition: they perform worse",
@@ -90,6 +88,7 @@ def l1_aligns_with_neurons(run: Run) -> Measured:
     tolerance="5 %: the m most important features, each dedicated, have the linear optimum's loss",
 )
 def l1_costs_features(run: Run) -> Measured:
+    """The penalty that removes superposition costs features: fewer are represented, and the loss rises."""
     found = _by_penalty(run)
     counts = {penalty: int(model.represented.sum()) for penalty, model in found.items()}
     falling = bool((np.diff(list(counts.values())) <= 0).all())

@@ -56,8 +56,6 @@ def _courses(run: Run, **settings: str) -> Iterator[Course]:
 
 @claim(
     "jumps-hold-the-drops",
-    statement="Features jump between discrete levels of D_i during training, and the loss falls while "
-    "some do, and little once they rest.",
     section=SECTION,
     source="paper",
     citation="discrete energy level jumps",
@@ -73,6 +71,9 @@ def _courses(run: Run, **settings: str) -> Iterator[Course]:
     "outside all jumps.",
 )
 def jumps_hold_the_drops(run: Run) -> Measured:
+    """Features jump between discrete levels of D_i during training, and the loss falls while some do, and
+    little once they rest.
+    """
     need_setting(run, steps=2000)
     held, time, chance, first = [], [], [], []
     for course in _courses(run):
@@ -103,8 +104,6 @@ def jumps_hold_the_drops(run: Run) -> Measured:
 
 @claim(
     "octahedron",
-    statement="Two correlated triples in three dimensions become an octahedron: right angles inside a "
-    "triple, each feature antipodal to one of the other triple.",
     section=SECTION,
     source="paper",
     citation="learning as geometric transformations",
@@ -114,6 +113,9 @@ def jumps_hold_the_drops(run: Run) -> Measured:
     tolerance="15 and 26 degrees: correlated data and sampled losses leave it a little askew",
 )
 def octahedron(run: Run) -> Measured:
+    """Two correlated triples in three dimensions become an octahedron: right angles inside a triple, each
+    feature antipodal to one of the other triple.
+    """
     need_setting(run, restarts=4, steps=5000, n_features=6, n_hidden=3, set_size=3)
     (model,) = models(run, init_kind="xavier_normal")
     need(bool(model.represented.all()), "a feature is not represented")
@@ -153,8 +155,6 @@ def _plateaus(course: Course) -> list[tuple[int, float]]:
 
 @claim(
     "octahedron-in-stages",
-    statement="From a small start the octahedron is learnt in stages: plateaus of the loss, with falls "
-    "between them, on which W has a rank that grows.",
     section=SECTION,
     source="measured",
     citation="learning as geometric transformations; the plateaus' levels are measured here",
@@ -167,6 +167,9 @@ def _plateaus(course: Course) -> list[tuple[int, float]]:
     "passed by few.",
 )
 def octahedron_in_stages(run: Run) -> Measured:
+    """From a small start the octahedron is learnt in stages: plateaus of the loss, with falls between them,
+    on which W has a rank that grows.
+    """
     need_setting(run, restarts=4, steps=5000, n_features=6, n_hidden=3, set_size=3)
     passed, first_rank, n_starts = 0, 0, 0
     for course in _courses(run, init_kind="normal"):
@@ -186,8 +189,6 @@ def octahedron_in_stages(run: Run) -> Measured:
 
 @claim(
     "ranks-in-turn",
-    statement="A small start learns one direction after the other, a random one of Xavier's size all at "
-    "once.",
     section=SECTION,
     source="theory",
     citation="Saxe et al. 2014: from small weights a linear network learns its singular directions in turn",
@@ -197,6 +198,7 @@ def octahedron_in_stages(run: Run) -> Measured:
     tolerance="500 steps: Xavier's start has all directions at once",
 )
 def ranks_in_turn(run: Run) -> Measured:
+    """A small start learns one direction after the other, a random one of Xavier's size all at once."""
     need_setting(run, restarts=4, steps=5000, n_features=6, n_hidden=3, set_size=3)
 
     def wait(course: Course) -> int:

@@ -21,7 +21,7 @@ def stored(path: Path, **changes: Any) -> Run:
 
 def made(measure):
     """A claim about `intro` that is measured so."""
-    words = dict.fromkeys(("statement", "section", "citation", "expected", "tolerance"), "words")
+    words = dict.fromkeys(("section", "citation", "expected", "tolerance"), "words")
     return claim("made", **words, source="theory", experiment="intro")(measure)
 
 

@@ -13,6 +13,7 @@ from superpose_cli.claims.base import Measured, claim
 from superpose_cli.cli.app import app
 from superpose_cli.cli.stages import StageBar
 from superpose_cli.reproduce import Part
+from superpose_cli.results.run import Run
 
 TINY = ("engine=torch", "train.steps=8", "train.n_batch=32", "restarts=1", "history.every=4", "plots=[wtw]",
         "evaluation.method=sampled", "evaluation.n_rows=128", "data.feature_probability=0.5")  # fmt: skip
@@ -33,10 +34,15 @@ def superpose(*line: str, exit_code: int = 0) -> Result:
 
 def decided(monkeypatch: pytest.MonkeyPatch, *, holds: bool) -> None:
     """One claim, about intro, whose measurement says this."""
-    one = claim(
-        "the-claim", statement="So.", section="S", source="theory", citation="c", experiment="intro",
-        expected="one cell", tolerance="none",
-    )(lambda run: Measured(holds, f"{run.n_cells} cell", {}))  # fmt: skip
+
+    @claim(
+        "the-claim", section="S", source="theory", citation="c", experiment="intro", expected="one cell",
+        tolerance="none",
+    )  # fmt: skip
+    def one(run: Run) -> Measured:
+        """So."""
+        return Measured(holds, f"{run.n_cells} cell", {})
+
     monkeypatch.setattr(module, "claims", lambda: (one,))
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superpose_cli.claims.base import Measured, claim
-from superpose_cli.claims.verify import Verified, tally, verify
+from superpose_cli.claims.base import Claim, Measured, claim
+from superpose_cli.claims.verify import tally, verify
 from superpose_cli.errors import SuperposeError
 from superpose_cli.plots.registry import find_plot
 from superpose_cli.plots.style import find_style
@@ -61,14 +61,22 @@ def pentagons(path: Path, **options) -> Run:
 
 
 def claimed(
-    name: str, *, holds: bool = True, experiment: str = "synthetic", text: str = "0.123 is"
-) -> Verified:
+    name: str,
+    *,
+    holds: bool = True,
+    experiment: str | tuple[str, ...] = "synthetic",
+    text: str = "0.123 is",
+) -> Claim:
     """A claim about an experiment that looks at nothing."""
-    build = claim(
-        name, statement=f"{name} is so.", section="Section", source="theory", citation="a book",
-        experiment=experiment, expected="0.1 to 0.2", tolerance="none",
-    )  # fmt: skip
-    return build(lambda run: Measured(holds, text, {}))
+
+    def measure(run: Run) -> Measured:
+        return Measured(holds, text, {})
+
+    measure.__doc__ = f"{name} is so."
+    return claim(
+        name, section="Section", source="theory", citation="a book", experiment=experiment,
+        expected="0.1 to 0.2", tolerance="none",
+    )(measure)  # fmt: skip
 
 
 def page_of(*runs: Run, verified=(), figures: Figures = NO_FIGURES, title: str = "title") -> str:
@@ -158,7 +166,7 @@ def test_claims_stand_with_the_runs_that_they_concern(tmp_path: Path) -> None:
     claims = [
         claimed("first", experiment="one"),
         claimed("second", experiment="two", holds=False),
-        claimed("third", experiment=("one", "three")),  # type: ignore[arg-type]
+        claimed("third", experiment=("one", "three")),
     ]
     verified = verify([one, two], claims)
     assert tally(verified) == {"holds": 1, "fails": 1, "not run": 1}
