@@ -52,7 +52,7 @@ CONFIGS = st.dictionaries(
 )  # fmt: skip
 
 
-def check(arguments: list[str]) -> None:
+def assert_ends_well(arguments: list[str]) -> None:
     """Run one command line in this process, and look at all run folders afterwards."""
     done = CliRunner().invoke(app, arguments)
     assert done.exception is None or isinstance(done.exception, SystemExit), (arguments, done.exception)
@@ -86,37 +86,38 @@ def given_examples(count: int):
     )
 
 
-def overrides(typed: list[str], command: str) -> None:
-    # What was typed comes first, so that what keeps a training short holds where it is not an axis.
-    check([command, *typed, "data.feature_probability=0.5", *BASE, "--max-seconds", "1", "-q"])
+def with_overrides(typed: list[str], command: str) -> list[str]:
+    """A command line with what was typed first: what keeps a training short holds where it is not an axis."""
+    return [command, *typed, "data.feature_probability=0.5", *BASE, "--max-seconds", "1", "-q"]
 
 
-def files(config: dict) -> None:
+def with_file(config: dict) -> list[str]:
+    """A command line that reads these settings, which are written to a file."""
     Path("given.yaml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
-    check(["sweep", "--config", "given.yaml", *BASE, "--max-seconds", "1", "-q"])
+    return ["sweep", "--config", "given.yaml", *BASE, "--max-seconds", "1", "-q"]
 
 
 @given_examples(25)
 @given(OVERRIDES, st.sampled_from(["sweep", "train"]))
 def test_any_overrides(typed, command):
-    overrides(typed, command)
+    assert_ends_well(with_overrides(typed, command))
 
 
 @given_examples(25)
 @given(CONFIGS)
 def test_any_config_file(config):
-    files(config)
+    assert_ends_well(with_file(config))
 
 
 @pytest.mark.slow
 @given_examples(600)
 @given(OVERRIDES, st.sampled_from(["sweep", "train"]))
 def test_very_many_overrides(typed, command):
-    overrides(typed, command)
+    assert_ends_well(with_overrides(typed, command))
 
 
 @pytest.mark.slow
 @given_examples(600)
 @given(CONFIGS)
 def test_very_many_config_files(config):
-    files(config)
+    assert_ends_well(with_file(config))

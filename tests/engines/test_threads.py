@@ -28,8 +28,9 @@ def test_ranges_cover_all_once_in_whole_blocks(two_threads, count, block):
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
 def test_two_ranges_run_at_once(two_threads):
-    both = threading.Barrier(2, timeout=30)
-    on_threads(lambda begin, end: both.wait(), 2)
+    both, places = threading.Barrier(2, timeout=30), []
+    on_threads(lambda begin, end: places.append(both.wait()), 2)  # one after the other breaks the barrier
+    assert sorted(places) == [0, 1]
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
