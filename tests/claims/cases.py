@@ -92,7 +92,7 @@ CASES = {
     ),
     "tegum-products": case(
         paper.dimensionality, shuffled_W=scrambled(paper.dimensionality),
-        all_dedicated=partial(paper.dimensionality, shared=False),
+        all_dedicated=partial(paper.dimensionality, shared=False), leaning=paper.leaning,
     ),
     "pentagons-and-antiprisms": case(
         paper.dimensionality, paper.geometry, shuffled_W=scrambled(paper.dimensionality),

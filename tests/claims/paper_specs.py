@@ -191,6 +191,22 @@ def dimensionality(shared: bool = True, digons: bool = True) -> Spec:
     return uniform("dimensionality", np.array([0.45, 0.4, 0.35, 0.3, 0.28, 0.27, 0.25, 0.22, 0.21]), shapes)
 
 
+def leaning() -> Spec:
+    """45 digons in 30 dimensions, all but at right angles: by angles a tegum product, but D_i is 1/3."""
+    directions = rotation(45)[:, :30]
+    for _ in range(200):  # alternate between small cosines and rank 30
+        G = directions @ directions.T
+        length = np.sqrt(np.diag(G))
+        G = np.clip(G / length / length[:, None], -0.14, 0.14)
+        np.fill_diagonal(G, 1)
+        values, vectors = np.linalg.eigh(G)
+        directions = vectors[:, -30:] * np.sqrt(values[-30:])
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    W = np.zeros((400, 30))
+    W[:90] = np.kron(directions, DIGON)
+    return uniform("dimensionality", np.array([0.45, 0.35, 0.25]), lambda p: W)
+
+
 def polytopes(bias: float = -0.21, size: float = 1.0) -> Spec:
     best = [size * W for W in (polygon(3), simplex(3), 1.1 * polygon(5), square_antiprism())]
     weights, instances = with_others(best, 32)
