@@ -14,6 +14,7 @@ from matplotlib.patches import Circle, Patch
 
 from superpose_cli.plots.cells import Panels, panels
 from superpose_cli.plots.panels import colour_bar, panel_figure, tell, write_note
+from superpose_cli.plots.sets import READING, Sets, set_colours, set_legend, sets_of, tell_angles
 from superpose_cli.plots.stored import (
     best_cells,
     best_features,
@@ -46,7 +47,14 @@ class Arrows:
     """(n,) per shown cell."""
     odd: int | None
     """The one feature whose probability differs from that of all others, in every shown cell but a few."""
+    sets: Sets
     restarts: int
+
+    @property
+    def varied(self) -> bool:
+        """Whether importances differ."""
+        values = np.concatenate(self.importance)
+        return bool(np.ptp(values) > 1e-9 * values.max())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +92,7 @@ def select(run: Run) -> Arrows:
         W=tuple(turned(weights[cell].W, odd) for cell in layout.shown.tolist()),
         importance=tuple(importance[cell] for cell in layout.shown.tolist()),
         odd=odd,
+        sets=sets_of(run, layout.shown),
         restarts=run.restarts,
     )
 
@@ -154,17 +163,20 @@ def antipodal_pairs(rows: F64) -> int:
 def draw(data: Arrows, style: Style, title: str) -> Figure:
     """One square panel per cell, the same scale in all, with the unit circle."""
     colours = _colours(data, style)
-    figure, axes = panel_figure(data.panels, style, title, aspect=1.0, bar=colours is not None)
+    legend = colours is None and (data.odd is not None or any(map(len, data.sets)))
+    figure, axes = panel_figure(data.panels, style, title, aspect=1.0, bar=colours is not None, legend=legend)
     reach = max([1.0, *(np.linalg.norm(W, axis=1).max() for W in data.W if len(W))]) * 1.17
     thickness = 0.0085 * style.line * float(np.sqrt(figure.get_figwidth() / data.panels.cells.shape[1]))
     crowded = len(data.W) > 12 or max(len(W) for W in data.W) > 10
-    for ax, W, importance in zip(axes, data.W, data.importance, strict=True):
+    for ax, W, importance, sets in zip(axes, data.W, data.importance, data.sets, strict=True):
         _plane(ax, reach, style)
         if not len(W):
             ax.text(0, 0, "diverged", ha="center", va="center", color=style.muted, fontsize=style.small)
             continue
         colour: Any = style.dedicated if colours is None else colours[1](colours[0](importance))
-        if data.odd is not None and colours is None:
+        if colours is None and len(sets):
+            colour = set_colours(sets, style)
+        elif data.odd is not None and colours is None:
             colour = [style.superposed if i == data.odd else style.dedicated for i in range(len(W))]
         ax.quiver(
             *np.zeros((2, len(W))), *W.T, color=colour, zorder=3,
@@ -177,7 +189,9 @@ def draw(data: Arrows, style: Style, title: str) -> Figure:
         names = {"as frequent as one another": style.dedicated, f"feature {data.odd}": style.superposed}
         handles = [Patch(color=colour, label=name) for name, colour in names.items()]
         figure.legend(handles=handles, loc="outside upper right", ncols=2)
-    if colours is not None:
+    if colours is None:
+        set_legend(figure, data.sets, style)
+    else:
         colour_bar(figure, ScalarMappable(*colours), axes, style, label="importance $I_i$")
     write_note(figure, data.panels.note, style)
     return figure
@@ -188,12 +202,14 @@ def words(data: Arrows) -> Words:
     shapes = [shape(W) for W in data.W]
     names = [s.name if len(W) else "diverged" for s, W in zip(shapes, data.W, strict=True)]
     told = tell(data.panels, names, lambda where, name, cells: _tell(where, name, [shapes[i] for i in cells]))
+    inside = tell_angles(list(data.panels.places.values()), data.W, data.sets)
     n = sorted({len(W) for W in data.W if len(W)})
     counts = [len(s.norms) for s, W in zip(shapes, data.W, strict=True) if len(W)]
     return Words(
         title=f"{listed([str(k) for k in n])} features in the plane: {span(counts)} represented",
         paragraphs=(
             f"{shown_restart(data.restarts)} A feature counts as represented if ‖W_i‖² > 0.25. " + told,
+            *filter(None, [inside]),
             "Rotating or mirroring the hidden plane changes nothing in the model, so all panels are turned "
             f"alike: {_first(data.odd)} points right, and the next one that is off this line points up. "
             "Features that are alike in the data may change places from panel to panel."
@@ -201,11 +217,13 @@ def words(data: Arrows) -> Words:
         ),
         reading=(
             "An arrow is a row W_i: the direction and length that feature i has in the two hidden "
-            "dimensions; colour is its importance"
-            + ("" if data.odd is None else f", orange the one other probability, feature {data.odd}'s")
-            + ", and the dotted circle has radius 1. Arrows at right "
+            "dimensions; "
+            + ("colour is its importance, and " if data.varied else "")
+            + ("" if data.odd is None else f"orange is the one other probability, feature {data.odd}'s; ")
+            + "the dotted circle has radius 1. Arrows at right "
             "angles leave one another alone. Opposite arrows share a dimension, which the ReLU can undo as "
             "long as the two are rarely on together."
+            + (READING if any(map(len, data.sets)) and not data.varied else "")
         ),
         source=(
             "The introduction's figure of five features in two dimensions: dense features leave the two most "
@@ -237,7 +255,7 @@ def _colours(data: Arrows, style: Style) -> tuple[Normalize, Colormap] | None:
     """Norm and map of the importances, or None where all are equal."""
     values = np.concatenate(data.importance)
     low, high = values[values > 0].min(initial=values.max()), values.max()
-    if np.ptp(values) <= 1e-9 * high:
+    if not data.varied:
         return None
     return (LogNorm if high / low >= 20 else Normalize)(float(low), float(high)), style.ordered
 

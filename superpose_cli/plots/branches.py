@@ -80,7 +80,8 @@ def select(run: Run) -> Branches:
         refuse("branches", run, "each cell was trained once", "train with restarts=8 or more")
     axes = coordinates(run)
     rows = run.instances(["cell", "status", "n_features", "n_hidden", "loss", "loss_ratio"])
-    rows, usable = rows[rows["status"] != "diverged"], (rows["status"] != "diverged").to_numpy()
+    usable = (rows["status"] != "diverged").to_numpy()
+    rows = rows.loc[usable]
     shapes = set(zip(rows["n_features"].tolist(), rows["n_hidden"].tolist(), strict=True))
     density, found = _classes(run, [axis.name for axis in axes], shapes)
     (x,), cells, labels = lines_over(axes, density)

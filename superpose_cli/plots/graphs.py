@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 
 from superpose_cli.plots.cells import Panels, panels
 from superpose_cli.plots.panels import colour_bar, panel_figure, tell, write_note
+from superpose_cli.plots.sets import READING, Sets, set_colours, set_legend, sets_of, tell_angles
 from superpose_cli.plots.stored import best_weights, refuse_if_all_diverged
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import Words, counted, note_sentence, number, share, shown_restart, span
@@ -50,6 +52,11 @@ class Graph:
     name: str
     """The solution in words."""
 
+    @property
+    def features(self) -> npt.NDArray[np.intp]:
+        """(nodes,)."""
+        return np.array([i for factor in self.factors for i in factor.features], dtype=np.intp)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Graphs:
@@ -58,6 +65,9 @@ class Graphs:
     panels: Panels
     graphs: tuple[Graph | None, ...]
     """Per shown cell; None where it diverged."""
+    sets: Sets
+    inside: str
+    """On the angles inside the sets, or ''."""
     restarts: int
 
 
@@ -66,10 +76,14 @@ def select(run: Run) -> Graphs:
     layout = panels(run)
     weights = best_weights(run, layout.shown)
     refuse_if_all_diverged("geometry_graph", run, [w.W for w in weights.values()])
-    shown = [weights[cell].W for cell in layout.shown.tolist()]
+    shown = [weights[cell].W.astype(np.float64) for cell in layout.shown.tolist()]
+    sets = sets_of(run, layout.shown)
+    finite = [W if np.isfinite(W).all() else np.empty((0, 2)) for W in shown]
     return Graphs(
         panels=layout,
         graphs=tuple(graph_of(W) if np.isfinite(W).all() else None for W in shown),
+        sets=sets,
+        inside=tell_angles(list(layout.places.values()), finite, sets),
         restarts=run.restarts,
     )
 
@@ -125,29 +139,36 @@ def _packed(rings: list[F64]) -> F64:
 
 
 def draw(data: Graphs, style: Style, title: str) -> Figure:
-    """One square panel per cell: nodes coloured by D_i, edges as dark as they are strong."""
-    figure, axes = panel_figure(data.panels, style, title, aspect=1.3, bar=True, gap=0.06)
+    """One square panel per cell: nodes coloured by set, else by D_i; edges as dark as they are strong."""
+    in_sets = any(map(len, data.sets))
+    figure, axes = panel_figure(
+        data.panels, style, title, aspect=1.3, bar=not in_sets, gap=0.06, legend=in_sets
+    )
     strongest = max([1e-9, *(graph.weights.max(initial=0.0) for graph in data.graphs if graph)])
     side = 0.8 * 72 * figure.get_figwidth() / data.panels.cells.shape[1]
     colours = ScalarMappable(Normalize(0, 1), style.sharing.reversed())
-    for ax, graph in zip(axes, data.graphs, strict=True):
+    for ax, graph, sets in zip(axes, data.graphs, data.sets, strict=True):
         ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[], aspect="equal")
         ax.spines[:].set_visible(False)
         if graph is None or not len(graph.places):
             text = "diverged" if graph is None else "no feature"
             ax.text(0.5, 0.5, text, ha="center", va="center", color=style.muted, fontsize=style.small)
             continue
-        _panel(ax, graph, strongest, side, colours, style)
+        own = colours.to_rgba(graph.dimensionality) if not in_sets else style.muted
+        _panel(
+            ax, graph, strongest, side, set_colours(sets[graph.features], style) if len(sets) else own, style
+        )
         wide = max(12, int(side / (0.5 * style.small)))
         ax.set_xlabel(fill(graph.name, wide), fontsize=style.small, labelpad=2)
-    colour_bar(figure, colours, axes, style, label="share of a dimension $D_i$", aspect=30, shrink=0.7)
+    if in_sets:
+        set_legend(figure, data.sets, style)
+    else:
+        colour_bar(figure, colours, axes, style, label="share of a dimension $D_i$", aspect=30, shrink=0.7)
     write_note(figure, data.panels.note, style)
     return figure
 
 
-def _panel(
-    ax: Axes, graph: Graph, strongest: float, side: float, colours: ScalarMappable, style: Style
-) -> None:
+def _panel(ax: Axes, graph: Graph, strongest: float, side: float, colours: Any, style: Style) -> None:
     """The graph in the unit square; where edges are many, each is fainter."""
     extent = max(2.4, float(np.ptp(graph.places, axis=0).max()) + 1.0)
     middle = (graph.places.max(axis=0) + graph.places.min(axis=0)) / 2
@@ -165,13 +186,14 @@ def _panel(
         )
         ax.add_collection(lines)
     ax.scatter(
-        *places.T, color=colours.to_rgba(graph.dimensionality), zorder=3, lw=0,
+        *places.T, color=colours, zorder=3, lw=0,
         s=float(np.clip(0.36 * point, 1.2, 9.0)) ** 2,
     )  # fmt: skip
 
 
 def words(data: Graphs) -> Words:
     """Which factors there are, and how regular."""
+    in_sets = any(map(len, data.sets))
     names = ["diverged" if graph is None else graph.name for graph in data.graphs]
     told = tell(data.panels, names, lambda where, name, at: _tell(where, name, [data.graphs[i] for i in at]))
     factors = [factor for graph in data.graphs if graph for factor in graph.factors]
@@ -182,6 +204,7 @@ def words(data: Graphs) -> Words:
         title=f"Who interferes with whom: {len(factors)} factors in {counted(len(names), 'model')}",
         paragraphs=(
             f"{shown_restart(data.restarts)} {told}",
+            *filter(None, [data.inside]),
             f"Of {counted(len(factors), 'factor')}, {share(len(named), len(factors))} have the angles of a "
             f"regular shape, to within {number(ANGLE)}°, and {regular} of those also its share of a "
             f"dimension for each feature, to within 0.02; “nearly” "
@@ -191,11 +214,13 @@ def words(data: Graphs) -> Words:
             else "No feature is represented in any of the models." + note_sentence(data.panels.note),
         ),
         reading=(
-            "A dot is a represented feature, coloured by its share of a dimension D_i; a line joins two that "
-            f"are not at right angles (to within {number(ANGLE)}°), the darker the larger |W_i · W_j|. "
-            "Features that hang together are drawn as a ring: a factor of the tegum product, which lives in "
-            "dimensions of its own. Two dots are a digon (an antipodal pair), three a triangle, and so on; "
-            "only G = W W^T enters, so rotating the hidden space changes nothing."
+            "A dot is a represented feature"
+            + ("" if in_sets else ", coloured by its share of a dimension D_i")
+            + f"; a line joins two that are not at right angles (to within {number(ANGLE)}°), the darker "
+            "the larger |W_i · W_j|. Features that hang together are drawn as a ring: a factor of the "
+            "tegum product, which lives in dimensions of its own. Two dots are a digon (an antipodal pair), "
+            "three a triangle, and so on; only G = W W^T enters, so rotating the hidden space changes "
+            "nothing." + (READING if in_sets else "")
         ),
         source=(
             "“The Geometry of Superposition”: the graphs beside the scatter of feature dimensionality, "

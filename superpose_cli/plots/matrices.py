@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from superpose_cli.plots.cells import Panels, panels
 from superpose_cli.plots.panels import colour_bar, label_rows, panel_figure, tell, write_note
 from superpose_cli.plots.samples import Stored, stored_models
+from superpose_cli.plots.sets import READING, Sets, set_colours, set_legend, sets_of
 from superpose_cli.plots.stored import best_cells, best_weights, refuse_if_all_diverged
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import (
@@ -47,6 +48,7 @@ class Matrices:
     n_hidden: tuple[int, ...]
     tied: bool
     response: bool
+    sets: Sets
     restarts: int
 
 
@@ -75,6 +77,7 @@ def select(run: Run) -> Matrices:
         n_hidden=tuple(w.W.shape[1] for w in shown),
         tied=all(w.tied for w in shown),
         response=response,
+        sets=sets_of(run, layout.shown),
         restarts=run.restarts,
     )
 
@@ -91,14 +94,19 @@ def responses(model: Stored | None, n: int, signs: tuple[float, ...]) -> tuple[t
 
 def draw(data: Matrices, style: Style, title: str) -> Figure:
     """Each panel: the square matrix or two, and the bias as a column; one colour scale around 0 for all."""
+    in_sets = any(map(len, data.sets))
     aspect = 0.87 if not data.response else 1.0 if len(data.G[0]) == 1 else 0.6
-    figure, axes = panel_figure(data.panels, style, title, aspect=aspect, bar=True, gap=0.06)
+    figure, axes = panel_figure(data.panels, style, title, aspect=aspect, bar=True, gap=0.06, legend=in_sets)
     arrays = [array for G, b in zip(data.G, data.b, strict=True) for array in (*G, b)]
     finite = [np.abs(array[np.isfinite(array)]).max(initial=0.0) for array in arrays]
     limit = max(0.1, float(np.ceil(max(finite) * 10) / 10))
     scale = Normalize(-limit, limit)
-    for ax, G, b in zip(axes, data.G, data.b, strict=True):
-        _panel(ax, G, b, scale, style, data.response)
+    smallest = min(map(len, data.b))
+    for ax, G, b, sets in zip(axes, data.G, data.b, data.sets, strict=True):
+        _panel(ax, G, b, scale, style, data.response, smallest)
+        if in_sets:
+            _name_sets(ax, sets, len(b), style)
+    set_legend(figure, data.sets, style)
     label_rows(figure, axes, data.panels, "feature i", style)
     if not data.response:
         axes[0].set_xlabel("output j", fontsize=style.text)
@@ -156,10 +164,13 @@ def _reading(data: Matrices) -> str:
             "show it. Off the diagonal is interference."
         )
     product = "W W^T (the W^T W of the paper, whose W is ours transposed)" if data.tied else "W W_dec^T"
+    in_sets = any(map(len, data.sets))
+    strips = READING.replace("Features of one colour", "Rows with one colour at their left")
     return (
         f"Row i, column j of {product} is what one unit of feature i adds to output j before the bias; "
         f"feature 0 is at the top left. {colours}b on the same scale. A blank diagonal entry is a feature "
         "that is not represented; coloured entries off the diagonal are interference."
+        + (strips if in_sets else "")
     )
 
 
@@ -194,9 +205,21 @@ def _label(data: Matrices) -> str:
     return r"$W^\mathrm{T}W$ and b" if data.tied else r"$W_{dec}^\mathrm{T}W$ and b"
 
 
-def _panel(ax: Axes, G: tuple[F64, ...], b: F64, scale: Normalize, style: Style, response: bool) -> None:
+def _name_sets(ax: Axes, sets: npt.NDArray[np.int64], n: int, style: Style) -> None:
+    """Strips in the colours of the sets at the left of the matrix, in room that every panel gets."""
+    ax.set_xlim(left=-0.08 * n)
+    colours = set_colours(sets, style)
+    for first in np.flatnonzero(np.diff(sets, prepend=-1)).tolist():
+        ends = [first, first + int((sets == sets[first]).sum())]
+        ax.plot([-0.05 * n] * 2, ends, color=colours[first], lw=1.8 * style.line, solid_capstyle="butt")
+
+
+def _panel(
+    ax: Axes, G: tuple[F64, ...], b: F64, scale: Normalize, style: Style, response: bool, smallest: int
+) -> None:
+    """`smallest`: the fewest features of a panel; the shares of a panel are the same in all."""
     n = len(b)
-    gap, width = max(0.45, 0.05 * n), max(0.8, 0.07 * n)
+    gap, width = n * max(0.45 / smallest, 0.05), n * max(0.8 / smallest, 0.07)
     lefts = [k * (n + gap) for k in range(len(G) + 1)]
     right = lefts[-1] + width
     ends = [*(left + n for left in lefts[:-1]), right]

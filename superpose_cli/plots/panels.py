@@ -27,11 +27,13 @@ def panel_figure(
     bar: bool,
     equal: bool = True,
     gap: float = 0.02,
+    legend: bool = False,
 ) -> tuple[Figure, list[Axes]]:
     """A figure with one titled panel per shown cell, in the order of `panels.shown`.
 
     `aspect` is a panel's height over its width; `equal` says that panels keep it exactly; `bar` leaves room
-    for a colour bar at the right; `gap` is the space between panels over a panel's width.
+    for a colour bar at the right, `legend` for one at the upper right, which a title has the room of; `gap`
+    is the space between panels over a panel's width.
     """
     rows, columns = panels.cells.shape
     side = (7 * style.text / 72 if bar else 0.0) + 2 * style.text / 72 * any(panels.row_labels)
@@ -40,7 +42,10 @@ def panel_figure(
     text = style.small if crowded else style.text
     lines = max(title.count("\n") + 1 for title in panels.titles)
     titled_rows = sum(any(panels.titles[r * columns : (r + 1) * columns]) for r in range(rows))
-    height = rows * panel * aspect + (titled_rows * lines * text * 1.5 + 2 * style.text * style.titled) / 72
+    height = (
+        rows * panel * aspect
+        + (titled_rows * lines * text * 1.5 + 2 * style.text * (style.titled or legend)) / 72
+    )
     height += (2.5 * style.small / 72) * bool(panels.note)
     figure = style.figure(columns * panel + side, height, title, equal_panels=equal)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=not equal).ravel()

@@ -1,7 +1,9 @@
 """`polyhedron`: the rows of W as points in three dimensions, for models with three hidden dimensions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,7 @@ from matplotlib.figure import Figure
 
 from superpose_cli.plots.cells import Panels, panels
 from superpose_cli.plots.panels import colour_bar, panel_figure, tell, write_note
+from superpose_cli.plots.sets import READING, Sets, set_colours, set_legend, sets_of, tell_angles
 from superpose_cli.plots.stored import best_cells, best_weights, refuse, refuse_if_all_diverged
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import Words, listed, note_sentence, shown_restart, span
@@ -47,6 +50,7 @@ class Polyhedra:
     panels: Panels
     solids: tuple[Solid | None, ...]
     """Per shown cell; None where it diverged."""
+    sets: Sets
     restarts: int
 
 
@@ -70,6 +74,7 @@ def select(run: Run) -> Polyhedra:
     return Polyhedra(
         panels=layout,
         solids=tuple(solid_of(W) if np.isfinite(W).all() else None for W in shown),
+        sets=sets_of(run, layout.shown),
         restarts=run.restarts,
     )
 
@@ -122,26 +127,32 @@ VIEW = np.array(
 
 def draw(data: Polyhedra, style: Style, title: str) -> Figure:
     """Each panel seen from the same side, in parallel projection: points, arrows from 0, and the hull."""
-    figure, axes = panel_figure(data.panels, style, title, aspect=1.12, bar=True, gap=0.04)
+    in_sets = any(map(len, data.sets))
+    figure, axes = panel_figure(
+        data.panels, style, title, aspect=1.12, bar=not in_sets, gap=0.04, legend=in_sets
+    )
     lengths = [np.linalg.norm(solid.W, axis=1).max(initial=0.0) for solid in data.solids if solid]
     reach = max(1.0, *lengths) * 1.15 if lengths else 1.15
     colours = ScalarMappable(Normalize(0, 1), style.sharing.reversed())
-    for ax, solid in zip(axes, data.solids, strict=True):
+    for ax, solid, sets in zip(axes, data.solids, data.sets, strict=True):
         ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal")
         ax.spines[:].set_visible(False)
         if solid is None:
             ax.text(0, 0, "diverged", ha="center", va="center", color=style.muted, fontsize=style.small)
             continue
-        _panel(ax, solid, colours, reach, len(data.solids) > 12, style)
+        own = [style.muted] * len(solid.W) if in_sets else list(colours.to_rgba(solid.dimensionality))
+        painted = set_colours(sets[solid.features], style) if len(sets) else own
+        _panel(ax, solid, painted, reach, len(data.solids) > 12, style)
         ax.set_xlabel(solid.name, fontsize=style.small, labelpad=2)
-    colour_bar(figure, colours, axes, style, label="share of a dimension $D_i$", aspect=30, shrink=0.8)
+    if in_sets:
+        set_legend(figure, data.sets, style)
+    else:
+        colour_bar(figure, colours, axes, style, label="share of a dimension $D_i$", aspect=30, shrink=0.8)
     write_note(figure, data.panels.note, style)
     return figure
 
 
-def _panel(
-    ax: Axes, solid: Solid, colours: ScalarMappable, reach: float, crowded: bool, style: Style
-) -> None:
+def _panel(ax: Axes, solid: Solid, colours: Sequence[Any], reach: float, crowded: bool, style: Style) -> None:
     x, y, depth = VIEW @ solid.W.T
     nearness = 0.5 + 0.5 * depth / reach
     for axis in np.eye(3):
@@ -154,7 +165,7 @@ def _panel(
                 x[[i, j]], y[[i, j]], color=style.muted, lw=style.line, alpha=strength, zorder=1 + strength
             )
     for i in np.argsort(depth):
-        colour = colours.to_rgba(solid.dimensionality[i])
+        colour = colours[i]
         strength = float(np.clip(0.3 + 0.7 * nearness[i], 0, 1))
         ax.plot(
             [0, x[i]], [0, y[i]], color=colour, lw=1.1 * style.line, alpha=strength, zorder=2 + nearness[i]
@@ -171,21 +182,32 @@ def words(data: Polyhedra) -> Words:
     """Which solids the features make."""
     names = [solid.name if solid else "diverged" for solid in data.solids]
     told = tell(data.panels, names, lambda where, name, at: _tell(where, name, [data.solids[i] for i in at]))
+    in_sets = any(map(len, data.sets))
+    inside = tell_angles(
+        list(data.panels.places.values()),
+        [solid.W if solid else np.empty((0, 3)) for solid in data.solids],
+        tuple(
+            sets[solid.features] if solid and len(sets) else sets[:0]
+            for solid, sets in zip(data.solids, data.sets, strict=True)
+        ),
+    )
     counts = [len(solid.W) for solid in data.solids if solid]
     return Words(
         title=f"Features in three dimensions: {span(counts)} represented",
         paragraphs=(
             f"{shown_restart(data.restarts)} {told}",
+            *filter(None, [inside]),
             "Rotating or mirroring the hidden space changes nothing in the model, so all panels are "
             "turned alike: the first represented feature lies on the first axis, the next that is off "
             "this line in the plane of "
             "the first two." + note_sentence(data.panels.note),
         ),
         reading=(
-            "A point is a represented feature, a row W_i, coloured by its share of a dimension D_i, "
-            "larger and darker the nearer it is to the reader; grey lines are the edges of their convex "
+            "A point is a represented feature, a row W_i, "
+            + ("" if in_sets else "coloured by its share of a dimension D_i, ")
+            + "larger and darker the nearer it is to the reader; grey lines are the edges of their convex "
             f"hull (left out above {MOST_CORNERS} points and where all lie in a plane), faint ones the "
-            "axes. The view is a parallel projection, the same in all panels."
+            "axes. The view is a parallel projection, the same in all panels." + (READING if in_sets else "")
         ),
         source="“The Geometry of Superposition” and “Superposition and Learning Dynamics”: polytopes in 3-D.",
     )
