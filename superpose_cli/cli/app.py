@@ -27,7 +27,7 @@ class OneLineErrors(TyperGroup):
         try:
             code = super().main(arguments or ["--help"], *positional, **options)
         except typer.TyperException as error:
-            sys.exit(fail(error.format_message(), 2))  # type: ignore[attr-defined]
+            sys.exit(fail(error.format_message(), 2))
         except (ConfigError, RunError) as error:
             sys.exit(fail(str(error), 2))
         except SuperposeError as error:

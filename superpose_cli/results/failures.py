@@ -54,7 +54,7 @@ def failed_cells(run: Run) -> list[FailedCell]:
     sizes = [len(axis.values) for axis in run.axes]
     found = []
     for cell, group in rows.groupby("cell"):
-        number = int(cell)  # type: ignore[arg-type]
+        number = int(cell)
         at = np.unravel_index(number, sizes) if sizes else ()
         values = {
             key: value

@@ -124,7 +124,8 @@ def test_wrong_use_is_one_line(line: tuple[str, ...], told: str) -> None:
 
 
 def test_one_bar_tells_of_the_experiment_at_hand() -> None:
-    terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
+    shown = io.StringIO()
+    terminal = Console(file=shown, force_terminal=True, width=120)
     with StageBar(terminal) as bar:
         bar.entered(2, 5, "geometry")
         bar.started(40, 10, "numba", "")
@@ -138,6 +139,6 @@ def test_one_bar_tells_of_the_experiment_at_hand() -> None:
         assert task.description == "2/5 geometry  drawing"
         bar.left(Part(name="geometry", result=None, error="no room"))
         bar.ended("complete")
-    output = terminal.file.getvalue()  # type: ignore[attr-defined]
+    output = shown.getvalue()
     assert "2/5 geometry: failed: no room" in output
     assert "2.0 s of them compiling (once)" in output

@@ -82,10 +82,11 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], message: 
 
 @pytest.mark.parametrize("width", [80, 160])
 def test_the_table_fits_the_terminal(width: int, tmp_path: Path) -> None:
-    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    shown = io.StringIO()
+    console = Console(file=shown, width=width, force_terminal=True, color_system=None)
     print_verified(console, verify([load_run(right(tmp_path / "run"))], select(section="background")))
     print_verified(console, verify([], select(["incidental-polysemanticity"])))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
+    text = shown.getvalue()
     rows = [line for line in text.splitlines() if "superpose sweep" not in line]
     assert max(map(len, rows)) <= width
     for word in ("Background and Motivation", "axes-square-pentagon", "holds", "expected", "measured"):
