@@ -202,9 +202,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stder
 
 def read_experiment(
     overrides: Sequence[str] | None,
-    *,
     config: Path | None,
     config_dir: Sequence[Path] | None,
+    *,
     zips: Sequence[str] | None = None,
     engine: str | None,
     device: str | None,

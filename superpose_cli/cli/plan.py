@@ -35,13 +35,7 @@ def plan(
     from superpose_cli.pipeline import plan_experiment
 
     experiment = options.read_experiment(
-        overrides,
-        config=config,
-        config_dir=config_dir,
-        zips=zips,
-        engine=engine,
-        device=device,
-        launcher=launcher,
+        overrides, config, config_dir, zips=zips, engine=engine, device=device, launcher=launcher
     )
     with watch_for(quiet=False) as watch:
         found = plan_experiment(

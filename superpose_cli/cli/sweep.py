@@ -31,13 +31,7 @@ def sweep(
     from superpose_cli.pipeline import run_experiment
 
     experiment = options.read_experiment(
-        overrides,
-        config=config,
-        config_dir=config_dir,
-        zips=zips,
-        engine=engine,
-        device=device,
-        launcher=launcher,
+        overrides, config, config_dir, zips=zips, engine=engine, device=device, launcher=launcher
     )
     with watch_for(quiet) as watch:
         result = run_experiment(

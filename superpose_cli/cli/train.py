@@ -33,7 +33,7 @@ def train(
     from superpose_cli.results.run import load_run
 
     experiment = options.read_experiment(
-        overrides, config=config, config_dir=config_dir, engine=engine, device=device, launcher=launcher
+        overrides, config, config_dir, engine=engine, device=device, launcher=launcher
     )
     axes = {", ".join(axis.keys): len(axis) for axis in experiment.axes if len(axis) > 1}
     if axes:

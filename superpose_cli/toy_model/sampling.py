@@ -93,38 +93,9 @@ def bounds(law: Law, feature_probability: F64, high: F64, correlation: F64) -> B
     )
 
 
-def draw(
-    xp: ModuleType,
-    law: Law,
-    *,
-    key: U64,
-    stream: int,
-    set_stream: int,
-    step: int,
-    rows: tuple[int, int],
-    feature_probability: F64,
-    high: F64,
-    correlation: F64,
-    device: Any = None,
-) -> Any:
-    """Rows (start, stop) of a draw, float32 (I, stop - start, n), for I instances.
-
-    `key` is (I,), or (1,) where all instances share their words; `feature_probability` (I, n), `high` and
-    `correlation` (I,) are host arrays. `start` is a multiple of 128. A feature's values depend on its own
-    parameters and, in a law with sets, on where its set begins; `set_stream` is read by those laws alone.
-    """
-    return draw_at(
-        xp,
-        law,
-        key=key,
-        stream=stream,
-        set_stream=set_stream,
-        rows=rows,
-        feature_probability=feature_probability,
-        high=high,
-        correlation=correlation,
-        device=device,
-    )(int(step))
+def draw(xp: ModuleType, law: Law, *, step: int, **arguments: Any) -> Any:
+    """What `draw_at` with these arguments gives for one step."""
+    return draw_at(xp, law, **arguments)(int(step))
 
 
 def draw_at(
@@ -140,7 +111,13 @@ def draw_at(
     correlation: F64,
     device: Any = None,
 ) -> Callable[[Any], Any]:
-    """`draw` as a function of the step, as `words_at`: nothing is copied to the device at a step."""
+    """Rows (start, stop) of a draw, float32 (I, stop - start, n), for I instances, as a function of the step.
+
+    `key` is (I,), or (1,) where all instances share their words; `feature_probability` (I, n), `high` and
+    `correlation` (I,) are host arrays. `start` is a multiple of 128. A feature's values depend on its own
+    parameters and, in a law with sets, on where its set begins; `set_stream` is read by those laws alone.
+    Nothing is copied to the device at a step, as in `words_at`.
+    """
     n = feature_probability.shape[1]
     limits = bounds(law, feature_probability, high, correlation)
 
@@ -245,7 +222,7 @@ def evaluation_rows(
 ) -> Any:
     """Rows (start, stop) of the rows that models are judged on, float32 (I, stop - start, n).
 
-    Disjoint from every training draw. `unit_norm` as in `finite_table`; other arguments as in `draw`.
+    Disjoint from every training draw. `unit_norm` as in `finite_table`; other arguments as in `draw_at`.
     """
     return _once(
         xp,
