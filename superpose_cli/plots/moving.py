@@ -6,15 +6,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from superpose_cli.plots.polyhedron import VIEW
+from superpose_cli.plots.snapshots import posed, snapshot
 from superpose_cli.plots.style import Style, replacing
-from superpose_cli.plots.trajectories import Trajectories
-from superpose_cli.toy_model.geometry import canonical
+from superpose_cli.plots.trajectories import Trajectories, feature_colours
 
 F64 = npt.NDArray[np.float64]
 
@@ -40,9 +38,9 @@ def frames(data: Trajectories, style: Style, title: str) -> Iterator[Figure]:
         ax.set_xlabel("training step")
         ax.locator_params(axis="x", nbins=3)
     grid[1, 0].set(ylabel="loss ÷ that of\nthe best constant", ylim=(0, None))
-    posed = [_posed(course.W) for course in data.courses]
-    reach = max(1.0, *(float(np.abs(W).max()) for W in posed)) * 1.08
-    for ax, course, W in zip(grid[0], data.courses, posed, strict=True):
+    seen = [posed(course.W) for course in data.courses]
+    reach = max(1.0, *(float(np.abs(W).max()) for W in seen)) * 1.08
+    for ax, course, W in zip(grid[0], data.courses, seen, strict=True):
         ax.set(xticks=[], yticks=[], aspect="equal")
         ax.set_title(course.place, fontsize=style.text if count < 4 else style.small)
         if W.shape[2] == 2:
@@ -50,8 +48,8 @@ def frames(data: Trajectories, style: Style, title: str) -> Iterator[Figure]:
             ax.spines[:].set_visible(False)
     for frame, at in enumerate(moments([course.W for course in data.courses])):
         drawn: list[Artist] = []
-        for (top, bottom), course, W in zip(grid.T, data.courses, posed, strict=True):
-            drawn += _snapshot(top, W[at], course.dimensionality[at], style)
+        for (top, bottom), course, W in zip(grid.T, data.courses, seen, strict=True):
+            drawn += snapshot(top, W[at], feature_colours(course, at, style), style)
             drawn += bottom.plot(course.steps[at], course.loss[at], "o", color=style.ink, ms=3 * style.line)
             drawn.append(top.text(0.02, 0.0, f"step {course.steps[at]:,}", fontsize=style.small,
                                   transform=top.transAxes, color=style.muted))  # fmt: skip
@@ -76,29 +74,6 @@ def moments(courses: list[F64]) -> list[int]:
     clock = np.cumsum(clock)
     wanted = np.linspace(0, clock[-1], MOST_FRAMES)
     return sorted({0, length - 1, *np.searchsorted(clock, wanted[1:-1]).tolist()})
-
-
-def _posed(W: F64) -> F64:
-    """(T, n, 2): the rows as they are seen; (T, n, n): W W^T where they have more than three dimensions."""
-    if W.shape[2] > 3:
-        return W @ W.swapaxes(1, 2)
-    # The rotation that takes the final state to its common pose, for all records alike.
-    left, _, right = np.linalg.svd(W[-1].T @ canonical(W[-1]))
-    turned = W @ (left @ right)
-    if W.shape[2] == 3:
-        return turned @ VIEW[:2].T
-    return np.pad(turned, ((0, 0), (0, 0), (0, 2 - W.shape[2])))
-
-
-def _snapshot(ax: Axes, W: F64, dimensionality: F64, style: Style) -> list[Artist]:
-    if W.shape[1] != 2:
-        return [ax.imshow(W, cmap=style.diverging, vmin=-1.2, vmax=1.2, interpolation="nearest")]
-    drawn: list[Artist] = []
-    for (x, y), own in zip(W, np.clip(dimensionality, 0, 1), strict=True):
-        colour = style.sharing.reversed()(float(own)) if own > 0.05 else style.muted
-        drawn += ax.plot([0, x], [0, y], color=colour, lw=1.1 * style.line)
-        drawn += ax.plot(x, y, "o", color=colour, ms=2.6 * style.line)
-    return drawn
 
 
 def save_animation(moving: Iterator[Figure], path: Path, style: Style) -> None:
