@@ -7,6 +7,7 @@ from superpose_cli.claims.stored import need, need_setting
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.metrics import F64
 from superpose_cli.toy_model.neurons import KINDS, neuron_kinds
+from superpose_cli.toy_model.theory import incidental_polysemanticity as expected
 
 SECTION = "Follow-up: What Causes Polysemanticity? (2023)"
 
@@ -47,10 +48,10 @@ def incidental_polysemanticity(run: Run) -> Measured:
     as many as two features have their largest first weights on by chance.
     """
     found, opposite = _polysemantic(run)
-    ratio = {(n, m): counts.mean() / (n * n / (4 * m)) for (n, m), counts in found.items()}
+    ratio = {(n, m): counts.mean() / float(expected(n, m)) for (n, m), counts in found.items()}
     told = "; ".join(
         f"n = {n}, m = {m}: {counts.mean():.1f} +- {counts.std(ddof=1) / np.sqrt(len(counts)):.1f} of "
-        f"{n * n / (4 * m):.0f}"
+        f"{float(expected(n, m)):.0f}"
         for (n, m), counts in found.items()
     )
     return Measured(

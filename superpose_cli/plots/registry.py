@@ -19,6 +19,7 @@ from superpose_cli.plots import (
     explainers,
     graphs,
     history,
+    incidental,
     matrices,
     moving,
     neurons,
@@ -223,6 +224,14 @@ PLOTS = {
             select=branches.select,
             draw=branches.draw,
             words=branches.words,
+        ),
+        Plot(
+            name="incidental",
+            description="polysemantic neurons over the number of neurons, beside n^2/(4m)",
+            needs="an axis n_hidden, all above n_features; rows with one feature on",
+            select=incidental.select,
+            draw=incidental.draw,
+            words=incidental.words,
         ),
         Plot(
             name="analogy",

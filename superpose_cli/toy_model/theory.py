@@ -219,6 +219,16 @@ def polygon_optimum(k: int) -> PolygonOptimum:
     )
 
 
+def incidental_polysemanticity(n: npt.ArrayLike, m: npt.ArrayLike) -> F64:
+    """n^2 / (4 m): neurons that carry two of n features by accident, of m > n neurons.
+
+    Of the n^2/2 pairs of features 1/m have their largest first weight on the same neuron, half of these with
+    signs that do not disturb. A first order in n/m. Source: Lecomte et al. 2023, "What Causes
+    Polysemanticity?".
+    """
+    return np.square(np.asarray(n, np.float64)) / (4.0 * np.asarray(m, np.float64))
+
+
 def vulnerability(
     x: F64,
     W: F64,

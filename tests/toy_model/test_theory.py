@@ -291,3 +291,15 @@ def test_T9_bounds_are_reached_by_tight_frames_and_simplices():
     for d in range(1, 6):
         assert theory.welch_bound(d + 1, d) == pytest.approx(1 / d)
     assert theory.welch_bound(3, 4) == 0.0
+
+
+def test_T14_pairs_share_their_largest_weight_by_chance():
+    """Of 100 features on 400 neurons: pairs with one largest neuron and opposite signs, in Gaussian weights."""
+    n, m, draws = 100, 400, 300
+    W = np.random.default_rng(0).standard_normal((draws, n, m))
+    neuron = np.abs(W).argmax(axis=2)
+    sign = np.sign(np.take_along_axis(W, neuron[..., None], axis=2)[..., 0])
+    own = [np.bincount(neuron[k][sign[k] == s], minlength=m) for k in range(draws) for s in (1, -1)]
+    pairs = np.sum([up @ down for up, down in zip(own[::2], own[1::2], strict=True)]) / draws
+    # n (n - 1) pairs, of which n^2 is the leading part: 1 % here; the standard error is 2 %.
+    np.testing.assert_allclose(pairs, theory.incidental_polysemanticity(n, m), rtol=0.08)
