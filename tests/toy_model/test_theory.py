@@ -294,7 +294,7 @@ def test_T9_bounds_are_reached_by_tight_frames_and_simplices():
 
 
 def test_T14_pairs_share_their_largest_weight_by_chance():
-    """Of 100 features on 400 neurons: pairs with one largest neuron and opposite signs, in Gaussian weights."""
+    """Of Gaussian weights, 100 features on 400 neurons: pairs with one largest neuron and opposite signs."""
     n, m, draws = 100, 400, 300
     W = np.random.default_rng(0).standard_normal((draws, n, m))
     neuron = np.abs(W).argmax(axis=2)
