@@ -102,7 +102,8 @@ def run_experiment(
             for warning in grid.warnings:
                 watch.said(warning)
             if fresh:
-                watch.said("--fresh: what is stored already is not reused")
+                where = f", {path} is new" if path.name != run_id(experiment) else ""
+                watch.said(f"--fresh: what is stored already is not reused{where}")
             elif remote is not None and not remote.shared:
                 mode = "none"
                 watch.said("launcher.results=returned: what other runs hold is not reused")

@@ -81,7 +81,6 @@ ConfigFile = Annotated[
         metavar="FILE",
         help="Start from this file, such as a run's config.yaml; overrides go on top.",
         exists=True,
-        dir_okay=False,
         show_default=False,
         rich_help_panel="What",
     ),
@@ -213,6 +212,8 @@ def read_experiment(
     """The experiment that the command line asks for; `ConfigError` where it contradicts itself."""
     from superpose_cli.experiment.compose import load_experiment
 
+    if config is not None and config.is_dir():
+        raise ConfigError(f"--config {config} is a folder: give a file, such as {config / 'config.yaml'}")
     texts = list(overrides or ())
     for option, key, value in (
         ("--engine", "engine.name", engine),

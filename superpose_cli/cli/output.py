@@ -53,7 +53,8 @@ def finish(result: "RunResult", *, json_: bool, quiet: bool) -> None:
     if interrupted:
         kept = f"{result.n_stored:,} of {result.n_instances:,} instances are stored"
         if begun := sum(saved.trained for saved in saved_checkpoints(result.path)):
-            kept += f", and {begun:,.1f} more in a checkpoint"
+            part = begun / (result.n_instances - result.n_stored)
+            kept += f", and a checkpoint holds {100 * part:.3g} % of the others' training"
         typer.echo(f"interrupted; {kept}. To continue: {resume}", err=True)
     if json_:
         print_json(_record(result) | ({"resume": resume} if interrupted else {}))

@@ -4,6 +4,7 @@ What workers tell on the way (progress, messages) and whether they are to stop g
 board, which lies beside this process and takes no resources.
 """
 
+import logging
 import math
 import os
 import socket
@@ -34,6 +35,9 @@ QUEUED = 2
 ERRORS = {"ConfigError": ConfigError, "RunError": RunError, "SuperposeError": SuperposeError}
 """What workers report by name: exceptions come back as other classes, with a traceback for a text."""
 
+_TOKENS = logging.getLogger("ray._private.authentication.authentication_token_setup")
+"""It warns that a cluster of one's own is protected, which is as it should be."""
+
 
 class Failed(NamedTuple):
     """A line for the user, from a worker."""
@@ -58,6 +62,7 @@ class RayLauncher:
         """Join the cluster, or start one; ConfigError where that fails, or no node can hold a worker."""
         try:
             _reach(self._address)
+            _TOKENS.addFilter(lambda record: "is enabled" not in str(record.msg))
             ray.init(
                 address=self._address or "local",
                 log_to_driver=False,

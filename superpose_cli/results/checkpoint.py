@@ -101,7 +101,8 @@ class Checkpoint:
             layout.remove(self.file)
             return []
         if packs:
-            said(f"going on from a checkpoint, with {self.trained(packs):.1f} instances trained")
+            share = self.trained(packs) / sum(map(len, self.batches))
+            said(f"going on from a checkpoint, with {100 * share:.3g} % of a shard trained")
         return packs
 
     def trained(self, packs: Sequence[Pack]) -> float:
