@@ -15,7 +15,7 @@ AXES = {"data.feature_probability": [1.0, 0.3, 0.05]}
 LIGHT = find_style("light")
 CANNOT = {
     *("phase", "polyhedron", "trajectories", "collapse", "double_descent", "vulnerability", "capacity"),
-    *("branches", "incidental"),
+    *("branches", "incidental", "penalty", "scaling"),
 }
 """Plots that want something else than `run`."""
 SHOWN = [name for name, plot in PLOTS.items() if name not in CANNOT and not plot.asked_only]

@@ -1,0 +1,142 @@
+"""`penalty`: what an L1 penalty on the hidden layer costs and removes, over its weight."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from superpose_cli.plots.cells import Coordinate, coordinates, evenly, lines_over
+from superpose_cli.plots.curves import line_colours, set_horizontal
+from superpose_cli.plots.panels import write_note
+from superpose_cli.plots.stored import best_cells, best_features, refuse
+from superpose_cli.plots.style import Style
+from superpose_cli.plots.words import Words, counted, note_sentence, number, sentence, shown_restart
+from superpose_cli.results.run import Run
+
+F64 = npt.NDArray[np.float64]
+
+MOST_LINES = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Penalty:
+    """What `penalty` draws; arrays are (lines, x), NaN where a cell is not stored or diverged."""
+
+    x: Coordinate
+    """lambda."""
+    labels: tuple[str, ...]
+    """One per line; ('',) where there is one."""
+    loss_ratio: F64
+    represented: F64
+    superposed: F64
+    """Features."""
+    note: str
+    restarts: int
+
+
+def select(run: Run) -> Penalty:
+    """The best restart of each cell; RunError without an axis over the penalty."""
+    axes = coordinates(run)
+    if "hidden_l1" not in [axis.name for axis in axes]:
+        refuse("penalty", run, "it has no axis model.hidden_l1", "sweep experiment=remedies")
+    (x,), cells, labels = lines_over(axes, "hidden_l1")
+    shown = evenly(len(cells), MOST_LINES)
+    best = best_cells(run, ["loss_ratio", "n_represented", "status"])
+    rows = best_features(run, ["regime"])
+    shared = np.bincount(rows["cell"], rows["regime"] == "superposed", run.n_cells)
+    usable = best["cell"][best["status"] != "diverged"]
+    found = np.full((3, run.n_cells), np.nan)
+    for row, name in enumerate(("loss_ratio", "n_represented")):
+        found[row, best["cell"]] = best[name]
+    found[2] = shared
+    found[:, np.setdiff1d(np.arange(run.n_cells), usable)] = np.nan
+    return Penalty(
+        x=x,
+        labels=tuple(labels[i] for i in shown),
+        loss_ratio=found[0][cells[shown]],
+        represented=found[1][cells[shown]],
+        superposed=found[2][cells[shown]],
+        note=f"{len(shown)} of {counted(len(labels), 'line')} shown" if len(shown) < len(labels) else "",
+        restarts=run.restarts,
+    )
+
+
+def draw(data: Penalty, style: Style, title: str) -> Figure:
+    """The loss above; below it, features represented (hollow) and in superposition (filled)."""
+    figure = style.figure(style.single * 1.25, style.single * 1.05, title)
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    several = len(data.labels) > 1
+    for k, colour in enumerate(line_colours(len(data.labels), style)):
+        look = {"ms": 3 * style.line, "color": colour if several else style.ink, "lw": style.line}
+        shared = look | {} if several else look | {"color": style.superposed}
+        top.plot(data.x.positions, data.loss_ratio[k], "o-", label=data.labels[k], **look)
+        bottom.plot(data.x.positions, data.represented[k], "o--", mfc=style.background, **look)
+        bottom.plot(data.x.positions, data.superposed[k], "o-", **shared)
+    top.set(ylabel="loss ÷ that of the\nbest constant", ylim=(0, None))
+    bottom.set(ylabel="features", ylim=(-0.3, None))
+    bottom.yaxis.get_major_locator().set_params(integer=True)
+    for ax in (top, bottom):
+        ax.grid(axis="y")
+    set_horizontal(bottom, data.x)
+    figure.align_ylabels((top, bottom))
+    marks = (
+        ("represented", style.background, "--", style.ink),
+        ("in superposition", None, "-", style.superposed),
+    )
+    handles = [
+        Line2D([], [], marker="o", ms=3 * style.line, mfc=face, ls=ls, color=style.ink if several else colour,
+               label=name)
+        for name, face, ls, colour in marks
+    ]  # fmt: skip
+    bottom.legend(handles=handles, loc="upper right")
+    if several:
+        handles, labels = top.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower right", ncols=min(3, len(labels)))
+    write_note(figure, data.note, style)
+    return figure
+
+
+def words(data: Penalty) -> Words:
+    """From which penalty no feature shares a dimension, and what the loss is there."""
+    told = [_tell(data, line) for line in range(len(data.labels))]
+    return Words(
+        title="What an L1 penalty on the hidden layer removes, and costs",
+        paragraphs=(f"{shown_restart(data.restarts)} {' '.join(told)}{note_sentence(data.note)}",),
+        reading=(
+            "Above, the loss without the penalty, over that of the best constant output. Below, the features "
+            "that are represented (‖W_i‖² > 0.25; hollow), and those among them that share their dimension "
+            "(D_i < 0.9; filled): where these end, so does superposition."
+        ),
+        source=(
+            "“The Strategic Picture of Superposition”: models without superposition, by an L1 penalty on the "
+            "activations, perform worse."
+        ),
+    )
+
+
+def _tell(data: Penalty, line: int) -> str:
+    """One line: what the penalty frees of superposition, and what is left of the features."""
+    loss, seen, shared = data.loss_ratio[line], data.represented[line], data.superposed[line]
+    there, head = np.flatnonzero(np.isfinite(loss)), data.labels[line]
+    head = f"{sentence(head)}: " if head else ""
+    if not len(there):
+        return f"{head}nothing is stored."
+    first, end = there[0], there[-1]
+    text = (
+        f"{head}{'from' if head else 'From'} {data.x.inline[first]} to {data.x.inline[end]} the features "
+        f"represented go from {seen[first]:.0f} to {seen[end]:.0f}, those in superposition from {shared[first]:.0f} "
+        f"to {shared[end]:.0f}, the loss from {number(float(loss[first]))} to {number(float(loss[end]))} of the "
+        "constant's"
+    )
+    still = there[shared[there] > 0]
+    free = there[there > still[-1]] if len(still) else there
+    if len(still) and len(free):
+        at = free[0]
+        left = f"{counted(int(seen[at]), 'feature')} {'is' if seen[at] == 1 else 'are'} left"
+        text += (
+            f"; from {data.x.inline[at]} on none is in superposition, where {left} at a loss "
+            f"of {number(float(loss[at]))}"
+        )
+    return f"{text}."
