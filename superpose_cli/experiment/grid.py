@@ -21,6 +21,9 @@ from superpose_cli.experiment.leaves import MAX_CELLS, Codes, Leaves
 from superpose_cli.experiment.resolve import STRUCTURAL_KEYS, family_of, hash_records, resolve
 from superpose_cli.experiment.sharding import Shards, cut, table_bytes
 
+MANY_INSTANCES = 2_000_000
+"""Whoever looks at every one of so many says so first: it takes ten seconds and more."""
+
 
 class Grid:
     """The instances of an experiment. Raises ConfigError for wrong fields, alone or together."""

@@ -19,7 +19,7 @@ from superpose_cli.engines.base import Engine, Floats, State, concatenate
 from superpose_cli.engines.training import Trained, history_steps
 from superpose_cli.errors import RunError
 from superpose_cli.experiment.config import HistoryConfig
-from superpose_cli.experiment.grid import Grid
+from superpose_cli.experiment.grid import MANY_INSTANCES, Grid
 from superpose_cli.experiment.instances import U64, Family, InstanceBatch
 from superpose_cli.results.columns import FEATURES, HISTORY, IDENTITY, MEASURED, TABLES
 from superpose_cli.results.index import I64, Index, Measured, StoredShard, hex_keys, index_runs
@@ -94,6 +94,8 @@ class Reuse:
 
     def count(self, shards: Iterable[int]) -> "Counts":
         """What is reused of these shards of the grid, and of which runs; passes over all their keys."""
+        if len(self._index.key) and self._grid.n_instances >= MANY_INSTANCES:
+            self._said(f"looking whether {self._grid.n_instances:,} instances are stored already ...")
         stored = again = 0
         used = np.zeros(len(self._index.shards), bool)
         for shard in shards if len(self._index.key) else ():
