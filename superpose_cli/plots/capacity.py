@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from superpose_cli.plots.cells import Coordinate, coordinates, evenly, lines_over
 from superpose_cli.plots.curves import line_colours, set_horizontal
@@ -34,7 +35,9 @@ class Capacity:
     last: F64
     """(lines, x): D_i of the last feature, 0 where it is not represented."""
     total: F64
-    """(lines, x): the sum over all features, likewise."""
+    """(lines, x): the sum of D_i over all features, represented or not."""
+    represented: F64
+    """(lines, x): over those that are represented."""
     n_hidden: tuple[int, ...]
     note: str
     restarts: int
@@ -50,16 +53,18 @@ def select(run: Run) -> Capacity:
     best = best_cells(run, ["status", "n_hidden"])
     rows = best_features(run, ["norm", "dimensionality"])
     share = np.where(represented(rows["norm"]), rows["dimensionality"], 0.0)
-    last, total = np.full((2, run.n_cells), np.nan)
+    last, total, seen = np.full((3, run.n_cells), np.nan)
     last[rows["cell"]] = share  # the rows of a cell ascend by feature: the last one stays
-    total[best["cell"]] = np.bincount(rows["cell"], share, run.n_cells)[best["cell"]]
-    for values in (last, total):
+    for values, own in ((total, rows["dimensionality"]), (seen, share)):
+        values[best["cell"]] = np.bincount(rows["cell"], own, run.n_cells)[best["cell"]]
+    for values in (last, total, seen):
         values[best["cell"][best["status"] == "diverged"]] = np.nan
     return Capacity(
         x=x,
         labels=tuple(labels[i] for i in shown),
         last=last[cells[shown]],
         total=total[cells[shown]],
+        represented=seen[cells[shown]],
         n_hidden=tuple(np.unique(best["n_hidden"]).tolist()),
         note=f"{len(shown)} of {counted(len(labels), 'line')} shown" if len(shown) < len(labels) else "",
         restarts=run.restarts,
@@ -70,15 +75,22 @@ def draw(data: Capacity, style: Style, title: str) -> Figure:
     """The last feature's capacity at the left, the sum of all at the right, a line for each density."""
     figure = style.figure(style.double, style.single * 0.72, title)
     left, right = figure.subplots(1, 2)
-    for ax, values in ((left, data.last), (right, data.total)):
+    for ax, values, look in (
+        (left, data.last, "o-"), (right, data.total, "o-"), (right, data.represented, "x:")
+    ):  # fmt: skip
         for row, label, colour in zip(
             values, data.labels, line_colours(len(data.labels), style), strict=True
         ):
-            ax.plot(data.x.positions, row, "o-", ms=2.4 * style.line, color=colour, label=label, zorder=3)
+            ax.plot(data.x.positions, row, look, ms=2.4 * style.line, color=colour, label=label, zorder=3)
+    kinds = (("o-", "all features"), ("x:", "represented ones"))
+    handles = [Line2D([], [], marker=mark, ls=ls, color=style.ink, ms=2.4 * style.line, label=name)
+               for (mark, ls), name in kinds]  # fmt: skip
+    right.legend(handles=handles, loc="lower left")
+    for ax in (left, right):
         ax.grid(axis="y")
         set_horizontal(ax, data.x)
     left.set(ylabel="capacity $D_i$ of the last feature", ylim=(-0.03, 1.05))
-    right.set(ylabel="capacity of all features", ylim=(0, 1.08 * max(data.n_hidden)))
+    right.set(ylabel=r"capacity of all together, $\Sigma_i\,D_i$", ylim=(0, 1.08 * max(data.n_hidden)))
     for m in data.n_hidden:
         right.axhline(m, color=style.muted, lw=0.6 * style.line, ls=(0, (4, 3)), zorder=1)
     if data.x.log and data.x.positions[0] < 1 < data.x.positions[-1]:
@@ -99,8 +111,9 @@ def words(data: Capacity) -> Words:
         reading=(
             "A feature's capacity is its share of a dimension D_i, 0 where it is not represented "
             "(‖W_i‖² ≤ 0.25). Left: that of the last feature, over its importance r relative to the others' "
-            "(dashed: as important as they are). Right: the sum over all features; it is at most the number "
-            f"of hidden dimensions, m = {listed([str(m) for m in data.n_hidden])} (dashed)."
+            "(dashed: as important as they are). Right: the sum of D_i over all features, which is at "
+            f"most the number of hidden dimensions, m = {listed([str(m) for m in data.n_hidden])} (dashed); "
+            "crosses: over the represented ones alone, less what short rows have."
         ),
         source=(
             "Scherlis et al. 2022, “Polysemanticity and Capacity in Neural Networks”: capacity goes to the "
@@ -125,4 +138,6 @@ def _tell(data: Capacity, line: int) -> str:
     alone = there[low[-1] + 1 :] if len(low) else there
     if 0 < len(alone) < len(there):
         text += f", 0.9 and more from {data.x.inline[alone[0]]} on"
-    return sentence(f"{text}; all features together have {span(total[there])}.")
+    seen = span(data.represented[line][there])
+    less = f", the represented ones {seen}" if seen != span(total[there]) else ""
+    return sentence(f"{text}; all features together have {span(total[there])}{less}.")

@@ -134,8 +134,14 @@ def _coordinate(keys: Sequence[str], values: Sequence[tuple[Any, ...]]) -> Coord
     # What some values of the axis leave unset is not named there: anticorrelated data has no `correlation`,
     # which does not make it uncorrelated.
     rows = zip(*(column.texts for column in columns), strict=True)
-    texts = ("\n".join(text for text in row if not text.startswith(UNSET)) for row in rows)
-    return replace(columns[0], texts=tuple(texts))
+    texts = tuple("\n".join(text for text in row if not text.startswith(UNSET)) for row in rows)
+    shared = replace(columns[0], texts=texts)
+    if len(np.unique(shared.positions)) == len(shared):
+        return shared
+    # What is told apart by the other keys has no place of its own on this one's scale.
+    return replace(
+        shared, label="", positions=np.arange(len(shared), dtype=np.float64), log=False, named=True
+    )
 
 
 def _column(name: str, values: Sequence[Any]) -> Coordinate:

@@ -26,8 +26,8 @@ from superpose_cli.plots.words import number
 
 F64 = npt.NDArray[np.float64]
 
-LONG = 24
-"""More letters than this on an axis of names are turned, so that they do not meet."""
+WIDE = 0.55
+"""A letter's width over its size."""
 FEW = 8
 """Up to so many values of a linear axis are its ticks."""
 MOST_LISTED = 6
@@ -38,10 +38,14 @@ def set_horizontal(ax: Axes, x: Coordinate) -> None:
     """Scale, limits, ticks and label of the x axis."""
     set_scale(ax, x, "x")
     ax.set_xlabel(x.label)
-    if x.named and sum(map(len, x.texts)) > LONG:
-        ax.tick_params(axis="x", labelrotation=20)
-        for label in ax.get_xticklabels():
-            label.set(horizontalalignment="right", rotation_mode="anchor")
+    if x.named:
+        labels = ax.get_xticklabels()
+        letters = max(len(line) for text in x.texts for line in text.splitlines())
+        room = ax.get_window_extent().width * 72 / ax.figure.dpi / len(x)
+        if letters * WIDE * float(labels[0].get_fontsize()) > room:
+            ax.tick_params(axis="x", labelrotation=20)
+            for label in labels:
+                label.set(horizontalalignment="right", rotation_mode="anchor")
 
 
 def set_scale(ax: Axes, coordinate: Coordinate, side: str) -> None:

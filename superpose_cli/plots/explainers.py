@@ -187,7 +187,7 @@ def words(data: Explained) -> Words:
             f"The model is the best one at {data.place}: {kinds}.",
             f"1. Each feature is a direction: with features {i} and {j} both at 1 the hidden vector is "
             f"W_{i} + W_{j}, of length {number(float(np.linalg.norm(data.W[i] + data.W[j])))}. 2. The "
-            "directions are the rows of W. 3. Their products, W W^T (the W^T W of the paper), say what "
+            "directions are the rows of W. 3. Their products, W Wᵀ (the Wᵀ W of the paper), say what "
             f"each feature adds to each output: row {i} is {', '.join(number(float(g), 2) for g in G[i])}. "
             f"4. When feature {i} alone is at 1, the bias and the ReLU leave {number(float(output[i]))} at "
             f"its own output and at most {number(wrong)} elsewhere.",
@@ -196,7 +196,7 @@ def words(data: Explained) -> Words:
             f"{int(represented(np.linalg.norm(data.W, axis=1)).sum())} are represented, in 2 dimensions. A "
             "distributed representation is seen from a feature: its direction is on several units, which "
             "a rotation alone can bring about, without any superposition. Interference is what features "
-            "in superposition do to one another: the off-diagonal entries of W W^T.",
+            "in superposition do to one another: the off-diagonal entries of W Wᵀ.",
         ),
         reading=(
             "Top: from directions to outputs, left to right; dashed: the second direction moved to the "

@@ -20,6 +20,7 @@ from superpose_cli.plots.stored import best_cells, best_weights, refuse_if_all_d
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import (
     Words,
+    counted_span,
     note_sentence,
     number,
     share,
@@ -127,7 +128,8 @@ def words(data: Matrices) -> Words:
         lambda where, kind, cells: f"{where}: {kind}{_numbers([G for i in cells for G in added[i]])}.",
     )
     bias = np.concatenate([b[np.isfinite(b)] for b in data.b])
-    sizes = f"{span([len(b) for b in data.b])} features in {span(data.n_hidden)}"
+    features = counted_span([len(b) for b in data.b], "feature")
+    hidden = counted_span(data.n_hidden, "neuron" if data.response else "dimension")
     signs = "at 1 and at −1 " if len(data.G[0]) > 1 else "at 1 "
     counted_if = (
         f"it alone, {signs}moves its own output by more than {REPRESENTED_NORM_SQ}"
@@ -136,7 +138,7 @@ def words(data: Matrices) -> Words:
     )
     column = "With no feature on, the outputs are" if data.response else "The bias b runs from"
     return Words(
-        title=f"Responses: {sizes} neurons" if data.response else f"W^T W: {sizes} dimensions",
+        title=f"{'Responses' if data.response else 'Wᵀ W'}: {features} in {hidden}",
         paragraphs=(
             f"{shown_restart(data.restarts)} A feature is counted as written out if {counted_if}. {told}",
             f"{column} {span([bias.min()])} to {span([bias.max()])}." + note_sentence(data.panels.note),
@@ -160,10 +162,10 @@ def _reading(data: Matrices) -> str:
         return (
             f"Row i, column j is output j of the whole model where feature i alone is on, at 1{both}; "
             f"feature 0 is at the top left. {colours}the output where no feature is on. Behind a hidden ReLU "
-            "this depends on the sign, and W W_dec^T, in which the neurons of the two signs cancel, does not "
+            "this depends on the sign, and W W_decᵀ, in which the neurons of the two signs cancel, does not "
             "show it. Off the diagonal is interference."
         )
-    product = "W W^T (the W^T W of the paper, whose W is ours transposed)" if data.tied else "W W_dec^T"
+    product = "W Wᵀ (the Wᵀ W of the paper, whose W is ours transposed)" if data.tied else "W W_decᵀ"
     in_sets = any(map(len, data.sets))
     strips = READING.replace("Features of one colour", "Rows with one colour at their left")
     return (

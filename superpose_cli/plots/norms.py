@@ -95,7 +95,7 @@ def words(data: Norms) -> Words:
     counts = [int(represented(norm).sum()) for norm in data.norm]
     sizes = span([len(norm) for norm in data.norm])
     caution = (
-        " In the linear model W W^T is a projector, whose interference is 1 − ‖W_i‖² by geometry: colour "
+        " In the linear model W Wᵀ is a projector, whose interference is 1 − ‖W_i‖² by geometry: colour "
         "there is no sign of superposition."
         if any(data.linear)
         else ""
@@ -116,7 +116,7 @@ def words(data: Norms) -> Words:
             "itself)."
         ),
         source=(
-            "“Demonstrating Superposition”, basic results: the bars of ‖W_i‖ beside W^T W, coloured by "
+            "“Demonstrating Superposition”, basic results: the bars of ‖W_i‖ beside Wᵀ W, coloured by "
             "superposition."
         ),
     )

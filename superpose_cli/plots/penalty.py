@@ -124,11 +124,11 @@ def _tell(data: Penalty, line: int) -> str:
     if not len(there):
         return f"{head}nothing is stored."
     first, end = there[0], there[-1]
+    ends = f"{data.x.inline[first]} to {data.x.inline[end]}"
     text = (
-        f"{head}{'from' if head else 'From'} {data.x.inline[first]} to {data.x.inline[end]} the features "
-        f"represented go from {seen[first]:.0f} to {seen[end]:.0f}, those in superposition from {shared[first]:.0f} "
-        f"to {shared[end]:.0f}, the loss from {number(float(loss[first]))} to {number(float(loss[end]))} of the "
-        "constant's"
+        f"{head}{'from' if head else 'From'} {ends} the features represented go from {seen[first]:.0f} to "
+        f"{seen[end]:.0f}, those in superposition from {shared[first]:.0f} to {shared[end]:.0f}, the loss "
+        f"from {number(float(loss[first]))} to {number(float(loss[end]))} of the constant's"
     )
     still = there[shared[there] > 0]
     free = there[there > still[-1]] if len(still) else there

@@ -71,6 +71,12 @@ def counted(count: int, singular: str, plural: str | None = None) -> str:
     return f"{count} {singular if count == 1 else plural or singular + 's'}"
 
 
+def counted_span(counts: Iterable[int], singular: str) -> str:
+    """'1 feature', '4 to 6 features'."""
+    values = list(counts)
+    return f"{span(values)} {singular if set(values) == {1} else singular + 's'}"
+
+
 def sentence(text: str) -> str:
     """`text` with a capital at the start, unless that is a symbol (`n = 6`)."""
     return text if text[1:2] == " " else text[:1].upper() + text[1:]

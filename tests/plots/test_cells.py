@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superpose_cli.plots.cells import around, coordinates, evenly, over_one_axis, panels
+from superpose_cli.plots.cells import (
+    Coordinate,
+    around,
+    coordinates,
+    evenly,
+    lines_over,
+    over_one_axis,
+    panels,
+)
 from superpose_cli.plots.panels import stretches, tell
 from superpose_cli.results.run import load_run
 from tests.synthetic import write_run
@@ -133,6 +141,38 @@ def test_keys_that_advance_together_share_an_axis(tmp_path) -> None:
     (axis,) = coordinates(run)
     assert axis.is_density
     assert axis.texts == ("1/(1−S) = 2\np = 0.5\nsteps = 10", "1/(1−S) = 5\np = 0.2\nsteps = 20")
+
+
+def test_equal_densities_told_apart_by_another_key_are_names(tmp_path) -> None:
+    run = make(tmp_path, {P: [0.5, 0.1, 0.1]})
+    zipped = replace(run.axes[0], keys=(P, "model.n_hidden"), columns=("feature_probability", "n_hidden"),
+                     values=((0.5, 2), (0.1, 2), (0.1, 3)))  # fmt: skip
+    (axis,) = coordinates(replace(run, manifest=replace(run.manifest, axes=(zipped,))))
+    assert axis.named
+    assert not axis.is_density
+    assert axis.positions.tolist() == [0, 1, 2]
+    assert axis.inline[2] == "1/(1−S) = 10, p = 0.1, m = 3"
+
+
+@pytest.mark.parametrize("inner", [("b",), ("a", "c"), ("c", "b", "a")])
+def test_lines_over_keep_every_cell_in_its_place(inner: tuple[str, ...]) -> None:
+    """Each cell number says where it is on all axes; the first inner axis ascends."""
+    sizes = {"a": 2, "b": 3, "c": 4}
+    axes = [
+        Coordinate(name=name, label="", positions=-np.arange(float(size)), log=False, named=False,
+                   texts=tuple(f"{name}{k}" for k in range(size)))
+        for name, size in sizes.items()
+    ]  # fmt: skip
+    found, cells, labels = lines_over(axes, *inner)
+    others = [name for name in sizes if name not in inner]
+    assert [axis.name for axis in found] == list(inner)
+    assert found[0].positions.tolist() == sorted(found[0].positions)
+    for place, cell in np.ndenumerate(cells):
+        at = dict(zip(sizes, np.unravel_index(cell, tuple(sizes.values())), strict=True))
+        for axis, k in zip(found, place[1:], strict=True):
+            assert axis.texts[k] == f"{axis.name}{at[axis.name]}"
+        assert labels[place[0]] == ", ".join(f"{name}{at[name]}" for name in others)
+    assert sorted(cells.ravel().tolist()) == list(range(24))
 
 
 def test_lists_are_names(tmp_path) -> None:

@@ -1,5 +1,7 @@
 """Axes over the grid and labels that do not collide."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -49,3 +51,21 @@ def test_few_values_are_the_ticks(named: bool) -> None:
     )
     assert ax.get_xticks().tolist() == values.tolist()
     assert [label.get_text() for label in ax.get_xticklabels()] == list(texts)
+
+
+@pytest.mark.parametrize(
+    ("names", "turned"), [(("linear", "relu"), False), (("a long name of it",) * 12, True)]
+)
+def test_names_are_turned_where_they_would_meet(names: tuple[str, ...], turned: bool) -> None:
+    figure = Figure()
+    ax = figure.subplots()
+    x = Coordinate(
+        name="model", label="", positions=np.arange(float(len(names))), texts=names, log=False, named=True
+    )
+    set_horizontal(ax, x)
+    figure.draw_without_rendering()
+    labels = ax.get_xticklabels()
+    assert {label.get_rotation() for label in labels} == {20.0 if turned else 0.0}
+    if not turned:
+        boxes = [label.get_window_extent() for label in labels]
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))

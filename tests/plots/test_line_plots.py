@@ -229,6 +229,17 @@ def test_success_of_one_cell_shows_every_restart_and_counts_the_diverged(tmp_pat
     assert "1 restart diverged" in plotted.words.paragraphs[0]
 
 
+def test_below_rounding_all_restarts_succeed(tmp_path) -> None:
+    """1e-12 and 1e-9 of the constant's loss are one solution, 1e-4 is not."""
+    W = np.tile(np.eye(3, 2), (4, 1, 1))
+    loss = np.array([1e-12, 1e-9, 1e-4, 2e-4]) / 5
+    columns = {"objective": loss, "loss": loss, "loss_ratio": 5 * loss}
+    plotted = PLOTS["success"](load_run(write_run(tmp_path / "run", W, restarts=4, columns=columns)), STYLE)
+    assert panel_axes(plotted.figure)[0].get_title() == "2 of 4 within 10 %"
+    assert "or below 1e−6 of the loss of the best constant output" in plotted.words.paragraphs[0]
+    assert "(2 restarts). 50 % (2 of 4) of the restarts do" in plotted.words.paragraphs[0]
+
+
 def test_success_needs_restarts(tmp_path) -> None:
     run = load_run(write_run(tmp_path / "run", np.ones((1, 3, 2))))
     with pytest.raises(RunError, match=r"plot success .*trained once; train with restarts=8"):

@@ -201,7 +201,7 @@ def test_wtw_draws_matrix_and_bias_on_one_scale_centred_at_zero(tmp_path) -> Non
 
 def test_wtw_words_count_and_measure(tmp_path) -> None:
     words = PLOTS["wtw"](intro(tmp_path), STYLE).words
-    assert words.title == "W^T W: 5 features in 2 dimensions"
+    assert words.title == "Wᵀ W: 5 features in 2 dimensions"
     assert "p = 1: 2 of 5 features are written out, largest" in words.paragraphs[0]
     assert "5 of 5 features are written out (more than dimensions), largest interference 0.37, most negative −0.98, 50 % (10 of 20)" in words.paragraphs[0]  # fmt: skip  # noqa: E501
     assert "from −0.25 to −0.25" in words.paragraphs[1]
@@ -215,7 +215,7 @@ def test_wtw_of_an_untied_model_is_encoder_times_decoder(tmp_path) -> None:
     matrix = panel_axes(plotted.figure)[0].images[0]
     np.testing.assert_allclose(matrix.get_array(), W[0] @ W_dec[0].T, rtol=1e-5)
     assert bar_axes(plotted.figure)[0].get_ylabel() == r"$W_{dec}^\mathrm{T}W$ and b"
-    assert "W W_dec^T is what" in plotted.words.reading
+    assert "W W_decᵀ is what" in plotted.words.reading
 
 
 def test_wtw_of_a_hidden_relu_is_what_comes_out(tmp_path) -> None:

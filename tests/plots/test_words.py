@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superpose_cli.plots.words import Words, counted, listed, number, sentence, share, span
+from superpose_cli.plots.words import Words, counted, counted_span, listed, number, sentence, share, span
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,11 @@ def test_span_share_and_lists() -> None:
     assert [counted(k, "cell") for k in (1, 7)] == ["1 cell", "7 cells"]
     assert sentence("from here") == "From here"
     assert sentence("n = 6: small") == "n = 6: small"
+
+
+def test_counts_agree_with_their_noun() -> None:
+    told = [counted_span(counts, "dimension") for counts in ([1], [2, 2], [1, 3])]
+    assert told == ["1 dimension", "2 dimensions", "1 to 3 dimensions"]
 
 
 def test_markdown_has_all_parts_in_order() -> None:
