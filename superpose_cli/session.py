@@ -1,5 +1,6 @@
 """One session of a run: the shards that are left are trained and stored, until all are or it is stopped."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from superpose_cli.results.store import RunStore
 
 Ended = Literal["complete", "interrupted", "submitted"]
 
+NOTE_SECONDS = 1.0
+"""Time between two writings of the manifest while shards are stored."""
 MOST_CELLS = 5
 """Cells that a message names."""
 
@@ -58,6 +61,8 @@ class Session:
     fail_fast: bool = False
     """Stop at the first shard with a diverged instance."""
     began: float = field(default_factory=time.monotonic)
+    noted: float = -math.inf
+    """When the manifest was last written; the tables say themselves what is stored."""
     counts: Counter[str] = field(default_factory=Counter)
     """Stored instances by status."""
     n_reused: int = 0
@@ -134,7 +139,8 @@ class Session:
             )
         self.n_reused += done.reused
         self.counts.update(done.statuses)
-        self._note("running")
+        if time.monotonic() - self.noted >= NOTE_SECONDS:
+            self._note("running")
         self.watch.committed(sum(self.counts.values()))
         self._check_failures()
 
@@ -163,5 +169,6 @@ class Session:
             self.watch.finished(status)
 
     def _note(self, status: Status) -> None:
+        self.noted = time.monotonic()
         seconds = round(self.spent + time.monotonic() - self.began, 3)
         self.store.update(status=status, counts=dict(self.counts), seconds=seconds, updated=now())

@@ -19,8 +19,8 @@ MAX_INSTANCES = 16_384
 """Instances of a shard."""
 MAX_BYTES = 64 * 2**20
 """Stored results of a shard."""
-MAX_FLOPS = 10**11
-"""Arithmetic of a shard: some seconds on a core, the work that an interrupt costs."""
+MAX_FLOPS = 10**12
+"""Arithmetic of a shard: up to a minute on a core, against a twentieth of a second that storing it takes."""
 MIN_INSTANCES = 16
 """Instances that a shard has however long they train, within the other limits: fewer leave cores idle."""
 SHARD_BYTES = 47_000
