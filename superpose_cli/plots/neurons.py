@@ -22,6 +22,8 @@ F64 = npt.NDArray[np.float64]
 
 MOST_SEAMED = 64
 """Units whose segments are set apart by a seam."""
+MOST_BROAD = 150
+"""Segments of a panel up to which the seams are broad."""
 MOST_NUMBERED = 40
 """Units that have their number below them."""
 
@@ -97,8 +99,13 @@ def draw(data: Neurons, style: Style, title: str) -> Figure:
         ax.set(ylim=(1.06 * depth, 1.06 * reach))
         _number_units(ax, data.order[k], wide, style)
         ax.set_xlabel("output weights" if out else tally(W), fontsize=style.small, labelpad=3)
-    weights = "weights $W_{ik}$, below them $W_{dec}$, stacked" if data.W_dec else "weights $W_{ik}$, stacked"
-    label_rows(figure, axes, data.panels, weights, style)
+    if data.W_dec and not any(data.panels.row_labels):
+        for r in range(len(layout.cells)):
+            first = axes[int((layout.cells[:r] >= 0).sum())]
+            first.set_ylabel(r"outputs $W_\mathrm{dec}$" if r % 2 else "inputs $W_{ik}$")
+    else:
+        weights = r"inputs $W_{ik}$, below them outputs $W_\mathrm{dec}$, stacked"
+        label_rows(figure, axes, data.panels, weights if data.W_dec else "weights $W_{ik}$, stacked", style)
     handles = [Patch(color=colour) for colour in (*colours[1:], colours[0])]
     figure.legend(
         handles, ("one feature's neuron", "several features' neuron", "silent"),
@@ -144,7 +151,8 @@ def _panel(ax: Axes, W: F64, colours: list[str], style: Style) -> None:
             bars.append([(k - 0.42, low), (k + 0.42, low), (k + 0.42, high), (k - 0.42, high)])
             faces.append(colour)
     # A seam between segments would cover the bars of many units, which are thinner than it.
-    seams = {"edgecolors": style.background, "linewidths": 0.5 * style.line}
+    thin = 0.5 if len(bars) <= MOST_BROAD else 0.15
+    seams = {"edgecolors": style.background, "linewidths": thin * style.line}
     drawn = seams if m <= MOST_SEAMED else {"edgecolors": faces, "linewidths": 0.3 * style.line}
     ax.add_collection(PolyCollection(bars, facecolors=faces, **drawn))
     if m <= 12:

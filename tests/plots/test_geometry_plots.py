@@ -144,8 +144,14 @@ def test_neurons_of_an_untied_model_have_their_output_weights_below(tmp_path) ->
         np.testing.assert_allclose(drawn, np.concatenate(heights), atol=1e-6)
         assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "0"]
         assert ax.get_ylim() == reads.get_ylim()
+    assert [ax.get_ylabel().split()[0] for ax in (reads, writes)] == ["inputs", "outputs"]
+    five = load_run(
+        write_run(tmp_path / "five", np.tile(W, (5, 1, 1)), W_dec=np.tile(W_dec, (5, 1, 1)),
+                  axes={P: [1.0, 0.3, 0.1, 0.03, 0.01]}, columns={"hidden_activation": "relu"})
+    )  # fmt: skip
     for style in STYLES:
         assert_fits(PLOTS["neurons"], run, find_style(style))
+        assert_fits(PLOTS["neurons"], five, find_style(style))
 
 
 # ---------------------------------------------------------------- trajectories
