@@ -105,8 +105,8 @@ def whole(begun: Sequence[Pack], lengths: Sequence[int]) -> list[Pack]:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a device or the machine had too little memory; PyTorch, not imported here, has its own ways."""
-    if isinstance(error, RuntimeError):
-        said = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-        return type(error).__name__ == "OutOfMemoryError" or any(text in str(error) for text in said)
+    """Whether a device or the machine had too little memory, as NumPy, PyTorch, CUDA and Triton say it."""
+    said = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    if isinstance(error, RuntimeError):  # PyTorch's own kinds too
+        return any(text in str(error) for text in said)
     return isinstance(error, MemoryError)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from superpose_cli.engines.packs import is_out_of_memory
 from superpose_cli.experiment.instances import InstanceBatch
 from superpose_cli.toy_model.objective import gradient
 from superpose_cli.toy_model.optim import Coefficients, Hyper, rate_factor, update
@@ -75,7 +76,11 @@ class Steps:
         self.failed.copy_(torch.where(now, step, self.failed))
 
     def _replay(self) -> None:
-        """Some steps, then a recording of one, again and again. What cannot be recorded runs step by step."""
+        """Some steps, then a recording of one, again and again; without memory for one, step by step.
+
+        A recording takes place on the current device, whatever stream it is given: on another one than that
+        of the tensors it would be empty, and replaying it would do nothing.
+        """
         step = torch.full((1,), self.start, dtype=torch.int64, device=self.device)
 
         def next_step() -> None:
@@ -83,21 +88,21 @@ class Steps:
             step.add_(1)
 
         aside, here = torch.cuda.Stream(self.device), torch.cuda.current_stream(self.device)
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):
-            for _ in range(WARM_UP_STEPS):
-                next_step()
-        here.wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        again: Callable[[], None] = graph.replay
-        try:
-            with torch.cuda.graph(graph):
-                next_step()
-        except RuntimeError:  # its memory may not fit beside the pool's; a recording changes no number
-            again = next_step
-        with torch.cuda.stream(here):
-            for _ in range(self.start + WARM_UP_STEPS, self.stop):
-                again()
+        with torch.cuda.device(self.device):
+            try:
+                aside.wait_stream(here)
+                with torch.cuda.stream(aside):
+                    for _ in range(WARM_UP_STEPS):
+                        next_step()
+                here.wait_stream(aside)
+                again = _recorded(next_step, aside) or next_step
+                torch.cuda.set_stream(here)  # a recording that fails may leave its own
+                for _ in range(self.start + WARM_UP_STEPS, self.stop):
+                    again()
+            finally:
+                torch.cuda.set_stream(here)
+                # What was begun aside may still write to what is copied next or, after an error, given back.
+                torch.cuda.synchronize(self.device)
 
     def _powers(self, beta: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """beta^t of each different beta at each step, float64 (S, U), and which of them an instance has."""
@@ -111,3 +116,17 @@ class Steps:
 
     def _there(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+def _recorded(step: Callable[[], None], stream: torch.cuda.Stream) -> Callable[[], None] | None:
+    """What does a step again, recorded without doing it; None without the memory for that."""
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph, stream=stream):
+            step()
+    except RuntimeError as error:
+        # The end of a recording that ran out of memory may fail too, with an error of its own.
+        if not any(isinstance(e, Exception) and is_out_of_memory(e) for e in (error, error.__context__)):
+            raise
+        return None
+    return graph.replay

@@ -74,10 +74,12 @@ ERRORS = (
     MemoryError("no"),
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    RuntimeError("Triton Error [CUDA]: out of memory"),
+    torch.AcceleratorError("CUDA error: out of memory"),
 )
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", ERRORS, ids=str)
 @pytest.mark.parametrize(("kind", "from_step"), [(Small, 0), (Small, 33), (TooLargeToJudge, 20)])
 def test_too_little_memory_halves_the_pack_and_changes_no_bit(kind, from_step, error):
     batches = [make_batch(BASE, 11), make_batch(FAMILIES["finite_full"], 3)]

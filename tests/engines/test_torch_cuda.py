@@ -59,3 +59,23 @@ def test_steps_may_be_cut_anywhere(engine):
     parts = engine.advance(batch, engine.advance(batch, engine.initialise(batch), 7), 20)
     np.testing.assert_array_equal(parts.W, whole.W)
     assert engine.evaluate(batch, parts, 5000).loss.shape == (len(batch),)
+
+
+def test_replays_move_the_weights(engine):
+    """A recording that is empty would leave them where the first steps brought them."""
+    batch = make_batch(FAMILIES["relu_output"])
+    begun = engine.advance(batch, engine.initialise(batch), torch_steps.WARM_UP_STEPS)
+    moved = engine.advance(batch, begun, torch_steps.WARM_UP_STEPS + torch_steps.FEW_STEPS)
+    assert (abs(moved.W - begun.W).max(axis=(1, 2)) > 1e-3).all()
+    assert (moved.failed_step == -1).all()
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_a_second_gpu_replays_what_the_first_does():
+    """Whichever device is the current one; both are of one kind, or their bits may differ."""
+    batch = make_batch(FAMILIES["relu_output"])
+    found = []
+    for name in ("cuda:0", "cuda:1"):
+        engine = choose_engine(EngineConfig(name="torch", device=name), []).engine
+        found.append(engine.advance(batch, engine.initialise(batch), 2 * torch_steps.FEW_STEPS))
+    np.testing.assert_allclose(found[1].W, found[0].W, rtol=2e-4, atol=2e-4)
