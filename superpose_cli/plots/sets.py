@@ -7,7 +7,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from superpose_cli.plots.stored import best_cells, best_features, by_cell
+from superpose_cli.plots.stored import best_cells
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import span
 from superpose_cli.results.run import Run
@@ -28,13 +28,14 @@ READING = (
 
 def sets_of(run: Run, cells: I64) -> Sets:
     """The sets of consecutive features of each of `cells`; all empty where a cell has more than `MOST`."""
-    best = best_cells(run, ["set_size"])
-    size = dict(zip(best["cell"].tolist(), best["set_size"].astype(np.float64).tolist(), strict=True))
-    rows = best_features(run, [], cells)
-    feature = by_cell(rows["cell"], rows["feature"])
+    best = best_cells(run, ["set_size", "n_features"])
+    sizes, counts = (
+        dict(zip(best["cell"].tolist(), best[name].astype(np.float64).tolist(), strict=True))
+        for name in ("set_size", "n_features")
+    )
     none = np.empty(0, np.int64)
     found = tuple(
-        feature[cell].astype(np.int64) // int(size[cell]) if np.isfinite(size[cell]) else none
+        np.arange(int(counts[cell])) // int(sizes[cell]) if np.isfinite(sizes[cell]) else none
         for cell in cells.tolist()
     )
     return found if max(map(_count, found)) <= MOST else (none,) * len(found)
