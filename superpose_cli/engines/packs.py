@@ -5,7 +5,7 @@ its training goes on from, so it may be cut further at any step, and a checkpoin
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Self
@@ -51,9 +51,10 @@ class Pack:
         """Packs of at most `size` instances, equally long: a last one of a few would waste the machine."""
         count = math.ceil(len(self) / size)
         edges = [len(self) * i // count for i in range(count + 1)]
-        return [self._part(slice(*span)) for span in pairwise(edges)]
+        return [self.part(slice(*span)) for span in pairwise(edges)]
 
-    def _part(self, span: slice) -> Self:
+    def part(self, span: slice) -> Self:
+        """The instances start + span.start .. start + span.stop - 1."""
         return type(self)(
             batch=self.batch,
             start=self.start + span.start,
@@ -67,26 +68,41 @@ class Pack:
 
 
 def join(packs: Sequence[Pack]) -> Pack:
-    """Neighbouring packs of one batch, all of them done, as one."""
-    states = [pack.state for pack in packs if pack.state is not None]
-    firsts = [pack.first for pack in packs if pack.first is not None]
+    """Neighbouring packs of one batch, equally far, as one."""
     founds = [pack.found for pack in packs if pack.found is not None]
     tables = [pack.table for pack in packs if pack.table is not None]
-    assert len(founds) == len(packs), "all are done"
+    assert len({_far(pack) for pack in packs}) == 1, "all are equally far"
     names = packs[0].history
     return Pack(
         batch=packs[0].batch,
         start=packs[0].start,
         stop=packs[-1].stop,
-        state=concatenate(states),
-        first=np.concatenate(firsts),
+        state=concatenate([pack.state for pack in packs if pack.state is not None]),
+        first=np.concatenate([pack.first for pack in packs if pack.first is not None]),
         history={
             name: [np.concatenate(record) for record in zip(*(p.history[name] for p in packs), strict=True)]
             for name in names
         },
-        found=concatenate(founds),
+        found=concatenate(founds) if founds else None,
         table=concatenate(tables) if tables else None,
     )
+
+
+def joined(begun: Iterable[Pack]) -> list[Pack]:
+    """Packs that are begun, with neighbours that are equally far joined to one."""
+    packs: list[list[Pack]] = []
+    for pack in sorted(begun, key=lambda pack: (pack.batch, pack.start)):
+        last = packs[-1][-1] if packs else None
+        if last and (last.batch, last.stop, _far(last)) == (pack.batch, pack.start, _far(pack)):
+            packs[-1].append(pack)
+        else:
+            packs.append([pack])
+    return [join(neighbours) for neighbours in packs]
+
+
+def _far(pack: Pack) -> tuple[int, int, bool]:
+    """Steps, records, and whether it is done."""
+    return pack.step, pack.records, pack.found is not None
 
 
 def whole(begun: Sequence[Pack], lengths: Sequence[int]) -> list[Pack]:

@@ -20,6 +20,6 @@ class LocalLauncher:
         """As `Launcher` says; the caller commits."""
         progress = Progress(watch)
         for at, shard in enumerate(shards):
-            if stop():
+            if stop() and shard not in self.worker.together.held:
                 raise Interrupted
             yield self.worker.returned(shard, progress, stop, shards[at + 1 :])

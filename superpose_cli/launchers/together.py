@@ -1,19 +1,47 @@
 """Shards that are trained at once: on a GPU the instances of one shard would leave most of it idle.
 
-How shards are grouped changes no bit of them, as a pack's company never does.
+How shards are grouped changes them as little as a pack's company does (`Engine.pack_instances`). Each has its
+own checkpoint, so that what was begun in one group goes on in another, or alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
 from superpose_cli.engines.base import Engine, take
+from superpose_cli.engines.packs import Pack, joined
 from superpose_cli.engines.training import History, Trained
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.instances import Family, InstanceBatch
 
-Train = Callable[[Sequence[InstanceBatch]], list[Trained]]
+Shards = Mapping[int, Sequence[InstanceBatch]]
+"""What each shard trains."""
+Save = Callable[[int, Sequence[Pack]], None]
+"""Saves the packs of a shard."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a batch of a shard lies among the batches of its group."""
+
+    whole: int
+    """The number of the group's batch that it is part of."""
+    start: int
+    """Its first instance in that."""
+    stop: int
+
+    def put(self, pack: Pack) -> Pack:
+        """A pack of the shard's batch as one of the group's."""
+        return replace(pack, batch=self.whole, start=pack.start + self.start, stop=pack.stop + self.start)
+
+    def taken(self, packs: Sequence[Pack], batch: int) -> Iterator[Pack]:
+        """What packs of the group hold of the shard's batch, as packs of its own with that number."""
+        for pack in packs:
+            start, stop = max(pack.start, self.start), min(pack.stop, self.stop)
+            if pack.batch == self.whole and start < stop:
+                own = pack.part(slice(start - pack.start, stop - pack.start))
+                yield replace(own, batch=batch, start=start - self.start, stop=stop - self.start)
 
 
 @dataclass
@@ -25,6 +53,10 @@ class Together:
     held: dict[int, list[Trained]] = field(default_factory=dict)
     """Trained already, by shard."""
 
+    def batches(self, shard: int) -> list[InstanceBatch]:
+        """All that a shard trains."""
+        return self.grid.batches(*self.grid.shards()[shard])
+
     def group(self, shard: int, following: Sequence[int]) -> list[int]:
         """The shard, and as many of those that follow as it takes to keep the engine busy."""
         members, load = [shard], self._load(shard)
@@ -35,27 +67,39 @@ class Together:
             load += self._load(other)
         return members
 
-    def train(self, shards: Sequence[int], train: Train) -> list[Trained]:
-        """Train whole shards at once; gives the first one's, and holds the others'."""
-        parts = {shard: self.grid.batches(*self.grid.shards()[shard]) for shard in shards}
+    def train(
+        self,
+        shards: Shards,
+        begun: Mapping[int, Sequence[Pack]],
+        train: Callable[..., list[Trained]],
+        save: Save,
+    ) -> list[Trained]:
+        """Train the batches of shards at once, from what is begun of each; holds all but the first one's.
+
+        `train(batches, begun=packs, save=save)` trains batches from their packs and has them saved at times.
+        """
         families: dict[Family, list[InstanceBatch]] = {}
-        for batches in parts.values():
+        places: dict[int, list[_Place]] = {shard: [] for shard in shards}
+        for shard, batches in shards.items():
             for batch in batches:
-                families.setdefault(batch.family, []).append(batch)
-        whole = dict(zip(families, train([_joined(batches) for batches in families.values()]), strict=True))
-        taken = dict.fromkeys(families, 0)
-        for shard, batches in parts.items():
-            self.held[shard] = []
-            for batch in batches:
-                start = taken[batch.family]
-                taken[batch.family] = start + len(batch)
-                self.held[shard].append(_part(whole[batch.family], slice(start, start + len(batch))))
-        return self.held.pop(shards[0])
+                parts = families.setdefault(batch.family, [])
+                start, whole = sum(map(len, parts)), list(families).index(batch.family)
+                places[shard].append(_Place(whole=whole, start=start, stop=start + len(batch)))
+                parts.append(batch)
+
+        def save_each(packs: Sequence[Pack]) -> None:
+            for shard, own in places.items():
+                save(shard, [part for number, place in enumerate(own) for part in place.taken(packs, number)])
+
+        packs = joined(places[shard][pack.batch].put(pack) for shard, own in begun.items() for pack in own)
+        trained = train([_joined(parts) for parts in families.values()], begun=packs, save=save_each)
+        for shard, own in places.items():
+            self.held[shard] = [_part(trained[place.whole], slice(place.start, place.stop)) for place in own]
+        return self.held.pop(next(iter(shards)))
 
     def _load(self, shard: int) -> float:
         """The part of the engine that the shard's instances keep busy."""
-        batches = self.grid.batches(*self.grid.shards()[shard])
-        return sum(len(batch) / self.engine.fill(batch.family) for batch in batches)
+        return sum(len(batch) / self.engine.fill(batch.family) for batch in self.batches(shard))
 
 
 def _joined(batches: Sequence[InstanceBatch]) -> InstanceBatch:

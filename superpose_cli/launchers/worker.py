@@ -27,7 +27,6 @@ from superpose_cli.launchers.together import Together
 from superpose_cli.planning import check_memory
 from superpose_cli.results import layout
 from superpose_cli.results.checkpoint import Checkpoint, begun_keys
-from superpose_cli.results.checkpoint_files import checkpoint_file
 from superpose_cli.results.lock import Held, RunLock, shard_lock
 from superpose_cli.results.manifest import dump_manifest, now, read_manifest
 from superpose_cli.results.reading import stored_statuses
@@ -157,27 +156,32 @@ class Worker:
     ) -> list[Trained]:
         """Train batches of a shard with checkpoints, from where an earlier process left them.
 
-        Shards that are trained together keep no checkpoints: that takes a minute at most.
+        Where nothing is taken over from other runs, shards that follow are trained along and held.
         """
-        history = self.config.history
         if shard in self.together.held:
             return self.together.held.pop(shard)
         group = self.together.group(shard, following) if self.source.is_empty else [shard]
-        if not any(checkpoint_file(self.run, member).exists() for member in group) and len(group) > 1:
-            return self.together.train(group, partial(train, self.engine, history=history))
+        shards = {each: batches if each == shard else self.together.batches(each) for each in group}
+        train = partial(train, self.engine, history=self.config.history)
         if not self.checkpoints:
-            return train(self.engine, batches, history=history)
-        checkpoint = Checkpoint(
+            return self.together.train(shards, {}, train, lambda shard, packs: None)
+        checkpoints = {each: self._checkpoint(each, its_batches) for each, its_batches in shards.items()}
+        told: list[str] = []
+        begun = {each: one.load_or_discard(told.append) for each, one in checkpoints.items()}
+        for line in dict.fromkeys(told):  # shards of a group are mostly equally far
+            said(line)
+        return self.together.train(shards, begun, train, lambda shard, packs: checkpoints[shard].save(packs))
+
+    def _checkpoint(self, shard: int, batches: Sequence[InstanceBatch]) -> Checkpoint:
+        return Checkpoint(
             run=self.run,
             shard=shard,
             run_id=self.run_id,
             numerics=self.engine.numerics,
             dtype=self.engine.dtype,
-            history=history,
+            history=self.config.history,
             batches=batches,
         )
-        begun = checkpoint.load_or_discard(said)
-        return train(self.engine, batches, history=history, begun=begun, save=checkpoint.save)
 
 
 def choose(config: str) -> Chosen:

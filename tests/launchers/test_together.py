@@ -1,9 +1,12 @@
 """Shards that are trained together have the bits that they have alone, in whatever groups."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from superpose_cli.engines import watch
+from superpose_cli.engines.base import State
 from superpose_cli.engines.torch_reference import TorchEngine
 from superpose_cli.experiment import sharding
 from superpose_cli.experiment.compose import load_experiment
@@ -11,6 +14,7 @@ from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.instances import Family, InstanceBatch
 from superpose_cli.launchers.together import Together
 from superpose_cli.pipeline import run_experiment
+from superpose_cli.results.checkpoint_files import saved_checkpoints
 from superpose_cli.results.layout import TABLES, committed_shards, shard_file
 
 SWEEP = ("model.n_features=2,3", "restarts=6", "data.feature_probability=0.3", "data=finite", "data.n_rows=9",
@@ -47,14 +51,30 @@ def test_groups_change_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert content(tmp_path / "together") == content(tmp_path / "alone")
 
 
-def test_an_interrupted_group_is_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TorchEngine, "fill", lambda self, family: 7)
-    experiment = load_experiment(SWEEP)
-    run = tmp_path / "run"
-    assert run_experiment(experiment, out=run, reuse="none", max_seconds=0).status == "interrupted"
-    assert run_experiment(experiment, out=run, reuse="none").status == "complete"
+@pytest.mark.parametrize("fills", [(7, 7), (7, 1), (1, 7)])
+def test_interrupted_groups_go_on(
+    fills: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions that have time for three calls: none repeats a step, in groups, alone, or now and then."""
+    experiment, run = load_experiment(SWEEP), tmp_path / "run"
     run_experiment(experiment, out=tmp_path / "whole", reuse="none")
+    advance, now, steps = TorchEngine.advance, 0.0, 0
+
+    def timed(self: TorchEngine, batch: InstanceBatch, state: State, stop_step: int) -> State:
+        nonlocal now, steps
+        now, steps = now + 1, steps + len(batch) * (stop_step - state.step)
+        return advance(self, batch, state, stop_step)
+
+    monkeypatch.setattr(TorchEngine, "advance", timed)
+    monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: now))
+    for session in range(30):
+        monkeypatch.setattr(TorchEngine, "fill", lambda self, family, fill=fills[session % 2]: fill)
+        if run_experiment(experiment, out=run, reuse="none", max_seconds=2.5).status == "complete":
+            break
+    assert 2 < session < 29
+    assert steps == 12 * 4
     assert content(run) == content(tmp_path / "whole")
+    assert not saved_checkpoints(run)
 
 
 def test_a_group_ends_where_the_engine_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
