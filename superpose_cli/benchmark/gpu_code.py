@@ -1,12 +1,12 @@
 """What the GPU kernels become: registers, spills, shared memory. Compiled here, without a GPU.
 
-`python -m superpose_cli.benchmark.gpu_code` prints the table for the shapes of the benchmark.
+`python -m superpose_cli.benchmark.gpu_code` prints the table for the shapes of the benchmark and for limits.
 """
 
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,22 @@ from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from superpose_cli.benchmark.shapes import SHAPES, batch_of
-from superpose_cli.engines.triton_gpu import Plan, plan_measure, plan_training
+from superpose_cli.benchmark.shapes import SHAPES, Shape, batch_of
 from superpose_cli.engines.triton_measure import Sums
+from superpose_cli.engines.triton_plans import Plan, plan_measure, plan_training
 from superpose_cli.engines.triton_sampling import Rows
+from superpose_cli.engines.triton_spec import refusal
 from superpose_cli.engines.triton_updates import Hyper, Trained
 
-ARCHITECTURES = (80, 90)
-"""NVIDIA's Ampere (A100) and Hopper (H100, H200)."""
+ARCHITECTURES = {80: 166_912, 89: 101_376, 90: 232_448}
+"""NVIDIA's Ampere (A100), Ada (L40S, RTX 4090) and Hopper (H100, H200) -> the bytes that a program may share
+(CUDA C++ Programming Guide, "Technical Specifications per Compute Capability")."""
+LIMITS = (
+    Shape("panel", 40, 9, 10),
+    Shape("32 dimensions", 400, 32, 100),
+    Shape("64 dimensions", 400, 64, 100),
+)
+"""Beside the shapes of the benchmark: the largest panel, and the most hidden dimensions on a GPU."""
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 POINTERS = {
@@ -99,23 +107,28 @@ def _run(tool: str, *arguments: str) -> str:
     return subprocess.run([TOOLS / tool, *arguments], check=True, capture_output=True, text=True).stdout
 
 
-def codes(shapes: Sequence[str], dtypes: Sequence[str] = ("float32",)) -> Iterator[tuple[str, str, Code]]:
-    """(shape, dtype, code) of training and evaluating each shape, on each architecture."""
-    for name in shapes:
-        batch = batch_of(SHAPES[name], 0.5)
+def codes(
+    shapes: Iterable[Shape], dtypes: Sequence[str], architectures: Collection[int] = tuple(ARCHITECTURES)
+) -> Iterator[tuple[str, str, Code]]:
+    """(shape, dtype, code) of training and evaluating each shape, on each architecture that can hold it."""
+    for shape in shapes:
+        batch = batch_of(shape, 0.5)
+        able = {sm: shared for sm, shared in ARCHITECTURES.items() if sm in architectures}
+        able = {sm: shared for sm, shared in able.items() if refusal(batch.family, shared) is None}
         for dtype in dtypes:
-            for capability in ARCHITECTURES:
-                yield name, dtype, compile_plan(plan_training(batch, "cuda", dtype), capability)
-        for capability in ARCHITECTURES:
-            yield name, "float32", compile_plan(plan_measure(batch, drawn=True), capability)
+            for capability, shared in able.items():
+                plan = plan_training(batch, "cuda", dtype, shared)
+                yield shape.name, dtype, compile_plan(plan, capability)
+        for capability in able:
+            yield shape.name, "float32", compile_plan(plan_measure(batch, drawn=True), capability)
 
 
 def print_table() -> None:
-    """A table in Markdown of all shapes of the benchmark."""
+    """A table in Markdown of all shapes of the benchmark, and of the limits."""
     names = [field.name for field in fields(Code)]
     rows = [["shape", "dtype", *(name.replace("_", " ") for name in names)]]
     rows.append(["---"] * len(rows[0]))
-    for shape, dtype, code in codes(tuple(SHAPES), ("float32", "tf32")):
+    for shape, dtype, code in codes([*SHAPES.values(), *LIMITS], ("float32", "tf32")):
         rows.append([shape, dtype, *(str(getattr(code, name)) for name in names)])
     print("\n".join(f"| {' | '.join(row)} |" for row in rows))  # noqa: T201
 

@@ -29,6 +29,23 @@ def finite_tables(xp: ModuleType, batch: InstanceBatch, device: Any = None) -> t
     return drawn, which
 
 
+class HeldTables:
+    """The tables of the batch that was asked for last: in training it is the same one, call after call."""
+
+    def __init__(self, xp: ModuleType, device: Any) -> None:
+        self._xp, self._device = xp, device
+        self._batch: InstanceBatch | None = None
+        self._tables: Any = None
+
+    def of(self, batch: InstanceBatch) -> tuple[Any, I64]:
+        """As `finite_tables`; those of another batch are given back before, as both may not fit."""
+        if self._batch is not batch:
+            self._batch = self._tables = None
+            self._tables = finite_tables(self._xp, batch, self._device)
+            self._batch = batch
+        return self._tables
+
+
 def unit_norm_rows(
     xp: ModuleType, batch: InstanceBatch, rows: tuple[int, int], device: Any = None
 ) -> tuple[Any, I64]:

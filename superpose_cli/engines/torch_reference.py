@@ -14,7 +14,7 @@ import torch
 from superpose_cli.engines import compiled_sampling
 from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, concatenate, initial_state, take
 from superpose_cli.engines.memory import free_memory
-from superpose_cli.engines.tables import finite_tables, unit_norm_rows
+from superpose_cli.engines.tables import HeldTables, unit_norm_rows
 from superpose_cli.engines.torch_steps import RowsAt, Steps
 from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.config import DataKind, Objective
@@ -51,6 +51,7 @@ class TorchEngine:
         self._device = checked_device(device)
         self._dtype = torch.float64 if dtype == "float64" else torch.float32
         self.numerics = f"torch/{dtype}/{NUMERICS_VERSION}/{_instruction_set(self._device)}"
+        self._held = HeldTables(torch, self._device)
 
     def refuses(self, family: Family) -> str | None:
         """Only the population objective: it has no rows to draw."""
@@ -138,7 +139,9 @@ class TorchEngine:
         # A last pack of one instance would need its twin; it joins the pack before it instead.
         starts = range(0, max(len(batch) - 1, 1), size)
         spans = [slice(a, b) for a, b in pairwise([*starts, len(batch)])]
-        parts = [(batch.take(span), take(state, span)) for span in spans]
+        parts = (
+            [(batch.take(span), take(state, span)) for span in spans] if len(spans) > 1 else [(batch, state)]
+        )
         return concatenate([self._measure(part, its_state, chunks_of(part)) for part, its_state in parts])
 
     def _evaluation_rows(self, batch: InstanceBatch, rows: tuple[int, int]) -> torch.Tensor:
@@ -213,7 +216,7 @@ class TorchEngine:
 
     def _table(self, batch: InstanceBatch) -> torch.Tensor:
         """(I, n_rows, n); restarts and cells with one table key and one p share the drawing of it."""
-        drawn, which = finite_tables(torch, batch, self._device)
+        drawn, which = self._held.of(batch)
         return drawn.to(self._dtype)[torch.from_numpy(which).to(self._device)]
 
     def _row_bytes(self, family: Family, rows: int) -> int:

@@ -6,17 +6,19 @@ interpreter (TRITON_INTERPRET=1 when Triton is imported) the same kernels run on
 they are tested where there is no GPU.
 """
 
+import sys
 from typing import Any
 
 import numpy as np
 import torch
 import triton
 from triton import knobs
+from triton.runtime import OutOfResources, driver
 
 from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, initial_state
 from superpose_cli.engines.memory import free_memory
 from superpose_cli.engines.sums import evaluation_of
-from superpose_cli.engines.tables import finite_tables, unit_norm_rows
+from superpose_cli.engines.tables import HeldTables, unit_norm_rows
 from superpose_cli.engines.torch_reference import checked_device
 from superpose_cli.engines.triton_measure import Sums
 from superpose_cli.engines.triton_plans import Plan, is_wide, plan_measure, plan_training
@@ -51,16 +53,19 @@ class TritonEngine:
     def __init__(self, device: str = "cuda", dtype: str = "float32") -> None:
         """`dtype`: float32, or how its products are rounded (`triton_spec.PRECISIONS`).
 
-        Raises ConfigError for a GPU that is not there or too old, and for a CPU without the interpreter.
+        Raises ConfigError for a GPU that is not there or too old, where Triton finds nothing to compile with,
+        and for a CPU without the interpreter.
         """
         self.device, self.dtype = device, dtype
         self._device = checked_device(device)
         assert dtype in PRECISIONS, "the table of engines says what each can do"
         self.numerics = f"triton/{dtype}/{NUMERICS_VERSION}/{_arithmetic(self._device)}"
+        self._shared = _shared_memory(self._device)
+        self._held = HeldTables(torch, self._device)
 
     def refuses(self, family: Family) -> str | None:
         """What the kernels do not compute."""
-        return refusal(family)
+        return refusal(family, self._shared)
 
     def free_memory(self) -> int:
         """The GPU's."""
@@ -72,7 +77,7 @@ class TritonEngine:
         """The state of an instance, what describes it, its table, and the sums of an evaluation."""
         n, m = family.n_features, family.n_hidden
         parameters = n * m * (1 if family.tied else 2) + n + m
-        state = 4 * parameters * (4 if is_wide(family) else 3)
+        state = 4 * parameters * (4 if is_wide(family, self._shared) else 3)
         measured = 4 * parameters + 8 * (3 * n + m + m * m)
         values = max(family.n_rows, TABLE_CHUNK * family.unit_norm)
         return state + measured + 48 * n + 256 + DRAWN_BYTES * n * values
@@ -92,7 +97,7 @@ class TritonEngine:
     def advance(self, batch: InstanceBatch, state: State, stop_step: int) -> State:
         """Train up to `stop_step` updates. An instance that overflows goes on as NaN and harms no other."""
         family = batch.family
-        plan = plan_training(batch, self._device.type, self.dtype)
+        plan = plan_training(batch, self._device.type, self.dtype, self._shared)
         rows = self._rows(batch, batch.generator_key, self._tables(batch))
         trained = self._trained(batch, state)
         n_batch = family.n_batch or family.n_rows
@@ -137,7 +142,7 @@ class TritonEngine:
         )
 
     def _launch(self, plan: Plan, count: int, *arguments: Any) -> None:
-        """Run a kernel for `count` instances.
+        """Run a kernel for `count` instances; ConfigError where the GPU has too little for it.
 
         One stage: Triton then fetches nothing ahead of the loop that may still write it.
         """
@@ -149,12 +154,18 @@ class TritonEngine:
             with np.errstate(all="ignore"):  # the interpreter's numbers are NumPy's
                 run()
             return
-        with torch.cuda.device(self._device):
-            run()
+        try:
+            with torch.cuda.device(self._device):
+                run()
+        except OutOfResources as error:
+            raise ConfigError(
+                f"engine triton cannot hold n_features={plan.spec.n}, n_hidden={plan.spec.m} on this GPU "
+                f"({error.name}: {error.required:,} of {error.limit:,}); use engine torch"
+            ) from error
 
     def _tables(self, batch: InstanceBatch) -> Tables | None:
         """The tables of finite data, or None."""
-        return finite_tables(torch, batch, self._device) if batch.family.data is DataKind.finite else None
+        return self._held.of(batch) if batch.family.data is DataKind.finite else None
 
     def _rows(self, batch: InstanceBatch, key: np.ndarray, tables: Tables | None) -> Rows:
         """Where the batch's rows come from: the tables, or else draws under the keys."""
@@ -179,7 +190,7 @@ class TritonEngine:
             weight=weight,
             first=self._there(_flat(state.moment1)),
             second=self._there(_flat(state.moment2)) if state.moment2 else zeros(weight),
-            slope=zeros(weight if is_wide(batch.family) else weight[:1]),
+            slope=zeros(weight if is_wide(batch.family, self._shared) else weight[:1]),
             failed=self._there(state.failed_step.copy()),
         )
 
@@ -286,10 +297,31 @@ def _arithmetic(device: torch.device) -> str:
         return f"interpreter-triton{triton.__version__}"
     if interpreted:
         raise ConfigError("TRITON_INTERPRET is set, so Triton would compute on the CPU: unset it")
+    if torch.version.hip is not None:
+        raise ConfigError("engine triton is made for NVIDIA's GPUs, not for AMD's: use engine torch")
     capability = torch.cuda.get_device_capability(device)
-    if torch.version.hip is None and capability < LEAST_CAPABILITY:
+    if capability < LEAST_CAPABILITY:
         raise ConfigError(
             f"engine triton needs an NVIDIA GPU of compute capability 8.0 or later; {device} has "
             f"{capability[0]}.{capability[1]}: use engine torch"
         )
     return f"sm_{capability[0]}{capability[1]}-triton{triton.__version__}"
+
+
+def _shared_memory(device: torch.device) -> int:
+    """Bytes that a program may share, as Triton sees it; ConfigError where Triton cannot get at the GPU.
+
+    At its first use it compiles what it calls the GPU's driver through.
+    """
+    if device.type == "cpu":
+        return sys.maxsize
+    index = torch.cuda.current_device() if device.index is None else device.index
+    try:
+        active: Any = driver.active
+        return active.utils.get_device_properties(index)["max_shared_mem"]
+    except Exception as error:  # a compiler, headers, a cache folder, a driver: whatever is missing
+        said = " ".join(str(error).split())
+        raise ConfigError(
+            f"engine triton finds no way to the GPU ({type(error).__name__}: {said}): it needs a C compiler "
+            f"and Python's headers; use engine torch"
+        ) from error

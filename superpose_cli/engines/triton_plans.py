@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from superpose_cli.engines.triton_measure import measure
-from superpose_cli.engines.triton_spec import PRECISIONS, Spec, is_tiny, padded, spec_of
+from superpose_cli.engines.triton_spec import PANEL_BYTES, PRECISIONS, Spec, is_tiny, padded, spec_of
 from superpose_cli.engines.triton_tiles import train_panel, train_wide
 from superpose_cli.engines.triton_tiny import INSTANCES, LANES, train_tiny
 from superpose_cli.experiment.config import DataKind
@@ -14,7 +14,7 @@ from superpose_cli.toy_model.philox import Stream
 PANEL_NUMBERS = 1024
 """Models whose W, padded, holds at most so many numbers train with x of a row block in registers at once."""
 PANEL_FEATURES = 64
-"""Likewise, at most so many features (padded)."""
+"""Likewise, at most so many features (padded); TILE_FEATURES where a program shares less than PANEL_BYTES."""
 TILE_FEATURES = 32
 """Features of a tile of wider models."""
 INTERPRETED = (16, 64)
@@ -38,8 +38,11 @@ class Plan:
         return (-(-count // self.per_program),)
 
 
-def plan_training(batch: InstanceBatch, device: str, dtype: str) -> Plan:
-    """How `batch` is trained on a kind of device (cuda, or cpu for the interpreter)."""
+def plan_training(batch: InstanceBatch, device: str, dtype: str, shared: int) -> Plan:
+    """How `batch` is trained on a kind of device (cuda, or cpu for the interpreter).
+
+    `shared`: the bytes that a program may share there.
+    """
     family = batch.family
     instances, lanes = INTERPRETED if device == "cpu" else (INSTANCES, LANES)
     spec = spec_of(
@@ -55,7 +58,7 @@ def plan_training(batch: InstanceBatch, device: str, dtype: str) -> Plan:
     if is_tiny(family):
         constants = (spec, instances, lanes)
         return Plan(kernel=train_tiny, spec=spec, per_program=instances, constants=constants, warps=INSTANCES)
-    if is_wide(family):
+    if is_wide(family, shared):
         return Plan(kernel=train_wide, spec=spec, per_program=1, constants=(spec, *_tiles(family)), warps=8)
     constants = (spec, padded(family.n_features), padded(family.n_hidden))
     return Plan(kernel=train_panel, spec=spec, per_program=1, constants=constants, warps=8)
@@ -76,10 +79,11 @@ def plan_measure(batch: InstanceBatch, *, drawn: bool) -> Plan:
     return Plan(kernel=measure, spec=spec, per_program=1, constants=(spec, *_tiles(batch.family)), warps=8)
 
 
-def is_wide(family: Family) -> bool:
+def is_wide(family: Family, shared: int) -> bool:
     """Whether x of a row block and the gradient are too many numbers to be held at once."""
     N, M = padded(family.n_features), padded(family.n_hidden)
-    return not is_tiny(family) and (N > PANEL_FEATURES or N * M > PANEL_NUMBERS)
+    most = PANEL_FEATURES if shared >= PANEL_BYTES else TILE_FEATURES
+    return not is_tiny(family) and (most < N or N * M > PANEL_NUMBERS)
 
 
 def _tiles(family: Family) -> tuple[int, int, int]:

@@ -12,8 +12,11 @@ TINY_NUMBERS = 32
 m = 4) a thread spills 900 bytes, with 72 it spills 13 KB and compiling takes two minutes."""
 LEAST = 16
 """The least length that a product may be summed over in Triton: shorter ones are padded."""
-MOST_HIDDEN = 128
-"""Hidden activations of a row block are held in registers."""
+HIDDEN_BYTES = {16: 65_536, 32: 90_112, 64: 163_840}
+"""n_hidden, padded -> bytes that a program shares at most: what the compiler makes of the largest kernels for
+compute capabilities 8.0 to 12.0. With 128 it is more than any of them has (294,912)."""
+PANEL_BYTES = 106_496
+"""Likewise, where x of a row block and the gradient of 64 features are held at once."""
 MOST_SET = 1 << 16
 """Members of a set are counted in words of 32 bits."""
 
@@ -132,15 +135,23 @@ def padded(length: int) -> int:
     return max(LEAST, 1 << (length - 1).bit_length())
 
 
-def refusal(family: Family) -> str | None:
-    """Why the kernels cannot train the family, or None."""
+def most_hidden(shared: int) -> int:
+    """The largest n_hidden where a program may share so many bytes; 0: none."""
+    return max((m for m, needed in HIDDEN_BYTES.items() if needed <= shared), default=0)
+
+
+def refusal(family: Family, shared: int) -> str | None:
+    """Why the kernels cannot train the family where a program may share so many bytes, or None."""
     if family.objective is Objective.population:
         return (
             "engine triton has no population objective; use engine numba on engine.device=cpu, or "
             "train.objective=sampled"
         )
-    if family.n_hidden > MOST_HIDDEN:
-        return f"engine triton holds at most n_hidden={MOST_HIDDEN}, not {family.n_hidden}; use engine torch"
+    if family.n_hidden > (most := most_hidden(shared)):
+        return (
+            f"engine triton holds at most n_hidden={most} in the shared memory of this GPU, not "
+            f"{family.n_hidden}; use engine torch"
+        )
     if family.set_size >= MOST_SET:
         return f"engine triton draws sets of less than {MOST_SET:,} features; use engine torch"
     return None

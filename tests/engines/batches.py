@@ -64,7 +64,11 @@ FAMILIES = {
     "exactly_k": replace(BASE, data=DataKind.exactly_k, k=2, schedule=Schedule.constant),
     "one_hidden": replace(BASE, n_features=2, n_hidden=1, n_batch=256),
     "one_feature": replace(BASE, n_features=1, n_hidden=1, n_batch=1),
-    "wide": replace(BASE, n_features=40, n_hidden=9, n_batch=130),
+    "panel": replace(BASE, n_features=40, n_hidden=9, n_batch=130),
+    "wide": replace(BASE, n_features=70, n_hidden=18, n_batch=130),
+    "wide_untied": replace(
+        BASE, n_features=70, n_hidden=18, n_batch=100, tied=False, hidden_bias=True, optimizer=Optimizer.adamw
+    ),
     "finite_full": replace(BASE, data=DataKind.finite, n_rows=30, n_batch=0, unit_norm=True),
     "finite_batches": replace(BASE, data=DataKind.finite, n_rows=300, n_batch=64),
 }

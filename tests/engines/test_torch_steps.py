@@ -195,8 +195,9 @@ def test_without_memory_for_a_recording_steps_run_one_by_one(monkeypatch, at_its
 
 
 def test_other_errors_of_a_recording_are_bugs_and_go_on(monkeypatch):
-    cuda = FakeCuda(monkeypatch, RuntimeError("operation not permitted when stream is capturing"))
-    with pytest.raises(RuntimeError, match="not permitted"):
+    ended = RuntimeError("operation failed due to a previous error")
+    cuda = FakeCuda(monkeypatch, RuntimeError("not permitted when stream is capturing"), ended)
+    with pytest.raises(RuntimeError, match="previous error"):
         cuda.steps(make_batch(FAMILIES["relu_output"]))._replay()
     assert cuda.done[-1][0] == "synchronize", "what was begun may still write to memory that is given back"
     assert cuda.stream is cuda.usual

@@ -3,7 +3,11 @@
 The conformance suite holds them to all that it asks of engines, among the slow tests and on a GPU.
 """
 
+import sys
+from contextlib import nullcontext
 from dataclasses import fields, replace
+from subprocess import CalledProcessError
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,12 +16,12 @@ torch = pytest.importorskip("torch")
 triton = pytest.importorskip("triton")
 tl = pytest.importorskip("triton.language")
 
-from superpose_cli.engines import choose_engine  # noqa: E402
+from superpose_cli.engines import choose_engine, triton_gpu, triton_plans, triton_tiny  # noqa: E402
 from superpose_cli.engines.base import take  # noqa: E402
 from superpose_cli.engines.triton_gpu import TritonEngine  # noqa: E402
 from superpose_cli.engines.triton_plans import plan_training  # noqa: E402
 from superpose_cli.engines.triton_sampling import draw_four, draw_tile, limits_of, round_keys  # noqa: E402
-from superpose_cli.engines.triton_spec import Spec  # noqa: E402
+from superpose_cli.engines.triton_spec import Spec, most_hidden  # noqa: E402
 from superpose_cli.errors import ConfigError  # noqa: E402
 from superpose_cli.experiment.config import (  # noqa: E402
     Activation,
@@ -130,7 +134,7 @@ def test_rows_have_the_bits_of_numpy(engine, law, shape):
     batch = make_batch(LAWS[law], 3)
     family, step = batch.family, 5
     expected = reference_rows(batch, step)
-    plan = plan_training(batch, "cpu", "float32")
+    plan = plan_training(batch, "cpu", "float32", sys.maxsize)
     tables = engine._tables(batch)
     rows = engine._rows(batch, batch.generator_key, tables)
     out = torch.full((3, 256, family.n_features), np.nan)
@@ -154,7 +158,26 @@ def test_one_step_follows_the_definition(engine, name):
         np.testing.assert_allclose(found[parameter], values, rtol=2e-6, atol=2e-6, err_msg=parameter)
 
 
-@pytest.mark.parametrize(("name", "steps"), [("one number", 16), ("panel", 6), ("wide, all parts", 3)])
+@pytest.mark.parametrize("name", ["tiny", "tiny, all parts"])
+def test_programs_of_the_gpus_shape_follow_the_definition(engine, name, monkeypatch):
+    """4 instances, a warp each; the other tests interpret fewer and larger programs."""
+    monkeypatch.setattr(triton_plans, "INTERPRETED", (triton_tiny.INSTANCES, triton_tiny.LANES))
+    batch = make_batch(replace(FAMILIES[name], n_batch=200), 6)
+    assert plan_training(batch, "cpu", "float32", sys.maxsize).grid(6) == (2,)
+    found = parameters_of(engine.advance(batch, engine.initialise(batch), 2))
+    for parameter, values in reference_train(batch, 2).items():
+        np.testing.assert_allclose(found[parameter], values, rtol=2e-6, atol=2e-6, err_msg=parameter)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("one number", 20),
+        ("panel", 20),
+        ("wide, all parts", 3),
+        pytest.param("wide, all parts", 20, marks=pytest.mark.slow),
+    ],
+)
 def test_more_steps_follow_the_definition_however_they_are_cut(engine, name, steps):
     one = replace(SMALL, n_features=2, n_hidden=1)
     batch = make_batch(replace(FAMILIES.get(name, one), n_batch=100, warmup_steps=3), 2)
@@ -186,9 +209,10 @@ def test_bits_do_not_depend_on_the_pack(engine, name):
         np.testing.assert_array_equal(getattr(last, field), getattr(both, field)[:1], err_msg=field)
 
 
-@pytest.mark.parametrize("name", ["tiny, all parts", "panel"])
+@pytest.mark.parametrize("name", ["tiny, all parts", "panel", "wide"])
 def test_a_failing_instance_harms_no_other(engine, name):
-    batch = make_batch(replace(FAMILIES[name], optimizer=Optimizer.sgd, loss_reduction=Reduction.sum), 3)
+    change = {"optimizer": Optimizer.sgd, "loss_reduction": Reduction.sum, "n_batch": 64}
+    batch = make_batch(replace(FAMILIES[name], **change), 3)
     wild = replace(batch, learning_rate=np.array([1e-3, 1e30, 1e-3]))
     state = engine.advance(wild, engine.initialise(wild), 3)
     assert state.failed_step[1] in (0, 1, 2)
@@ -223,7 +247,7 @@ def test_what_it_cannot_do_is_refused_by_name(engine):
     assert all(engine.refuses(family) is None for family in [*FAMILIES.values(), *LAWS.values()])
     for change, words in (
         ({"objective": Objective.population}, "train.objective=sampled"),
-        ({"n_hidden": 129}, "n_hidden=128"),
+        ({"n_hidden": 65}, "at most n_hidden=64"),
         ({"data": DataKind.correlated, "set_size": 1 << 16}, "65,536"),
     ):
         refusal = engine.refuses(replace(BASE, **change))
@@ -243,6 +267,105 @@ def test_without_a_gpu_it_says_so():
         choose_engine(EngineConfig(name="triton", device="cuda"), [BASE])
     with pytest.raises(ConfigError, match="engine triton runs on cuda, not on cpu"):
         choose_engine(EngineConfig(name="triton", device="cpu"), [BASE])
+
+
+class Utils:
+    """What Triton knows of a GPU."""
+
+    def __init__(self, shared: int) -> None:
+        self.shared = shared
+
+    def get_device_properties(self, index: int) -> dict[str, int]:
+        return {"max_shared_mem": self.shared}
+
+
+class Driver:
+    """Triton's way to a GPU; `utils` are compiled when they are asked for."""
+
+    def __init__(self, shared: int, failure: Exception | None) -> None:
+        self.shared, self.failure = shared, failure
+
+    @property
+    def utils(self) -> Utils:
+        if self.failure:
+            raise self.failure
+        return Utils(self.shared)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Makes a GPU appear: its shared memory, and what keeps Triton from it."""
+
+    def appear(shared=166_912, *, failure=None, capability=(8, 0), hip=None) -> None:
+        monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        monkeypatch.setattr(torch.version, "hip", hip)
+        monkeypatch.setattr(triton_gpu, "driver", SimpleNamespace(active=Driver(shared, failure)))
+
+    return appear
+
+
+def test_hidden_dimensions_are_bounded_by_the_shared_memory(gpu):
+    assert [most_hidden(shared) for shared in (49_152, 65_536, 101_376, 166_912, 232_448)] == [
+        0,
+        16,
+        32,
+        64,
+        64,
+    ]
+    families = [replace(BASE, n_features=70, n_hidden=m) for m in (32, 64)]
+    gpu(101_376)
+    chosen = choose_engine(EngineConfig(device="cuda"), families)
+    assert chosen.engine.name == "torch"
+    assert "at most n_hidden=32 in the shared memory of this GPU, not 64" in chosen.reason
+    with pytest.raises(ConfigError, match="n_hidden=32"):
+        choose_engine(EngineConfig(name="triton", device="cuda"), families)
+    gpu(166_912)
+    assert choose_engine(EngineConfig(device="cuda"), families).engine.name == "triton"
+
+
+def test_a_panel_that_does_not_fit_is_trained_in_tiles():
+    batch = make_batch(replace(BASE, n_features=40, n_hidden=9), 2)
+    kernels = [plan_training(batch, "cuda", "float32", shared).kernel for shared in (101_376, 166_912)]
+    assert kernels == [triton_plans.train_wide, triton_plans.train_panel]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (
+            {"failure": RuntimeError("Failed to find C compiler. Please specify via CC")},
+            "Failed to find C compiler",
+        ),
+        ({"failure": CalledProcessError(1, ["gcc", "main.c"])}, "Python's headers"),
+        ({"failure": PermissionError(13, "Permission denied", "/.triton")}, "Permission denied"),
+        ({"hip": "6.4"}, "not for AMD's"),
+        ({"capability": (7, 5)}, "8.0 or later"),
+    ],
+    ids=str,
+)
+def test_where_triton_cannot_work_auto_takes_torch_and_says_why(gpu, trouble, words):
+    gpu(**trouble)
+    chosen = choose_engine(EngineConfig(device="cuda"), [BASE])
+    assert chosen.engine.name == "torch"
+    assert words in chosen.reason
+    with pytest.raises(ConfigError, match="use engine torch") as caught:
+        choose_engine(EngineConfig(name="triton", device="cuda"), [BASE])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_kernel_that_needs_more_than_the_gpu_has_is_one_clear_line(gpu, monkeypatch):
+    def refused(*arguments, **options):
+        raise triton_gpu.OutOfResources(294_912, 166_912, "shared memory")
+
+    gpu()
+    engine, plan = TritonEngine("cuda"), plan_training(make_batch(BASE, 2), "cuda", "float32", 166_912)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    with pytest.raises(ConfigError, match="shared memory: 294,912 of 166,912"):
+        engine._launch(replace(plan, kernel={plan.grid(2): refused}), 2)
 
 
 def test_memory_counts_state_tables_and_sums(engine):
