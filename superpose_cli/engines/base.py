@@ -127,7 +127,11 @@ def initial_state(batch: InstanceBatch, dtype: str) -> State:
 
 
 class Engine(Protocol):
-    """A way to train a batch of instances. Instances never couple: each one's bits are its own."""
+    """A way to train a batch of instances. Instances never couple: each one's bits are its own.
+
+    Not so in `torch` on a GPU: there a library picks how to multiply matrices, perhaps by how many instances
+    a pack has, so that packs may differ in rounding. Repeating a pack repeats its bits there too.
+    """
 
     name: str
     dtype: str
@@ -148,7 +152,7 @@ class Engine(Protocol):
         ...
 
     def pack_instances(self, family: Family, memory: int) -> int:
-        """How many instances are best trained at once in `memory` bytes; at least 1. Never changes a bit."""
+        """How many instances are best trained at once in `memory` bytes; at least 1. Changes no bit."""
         ...
 
     def fill(self, family: Family) -> int:

@@ -1,7 +1,8 @@
 """Packs: neighbouring instances of a batch that are trained at once, and how far they are.
 
-How a batch is cut into packs depends on the memory that is free, and changes no bit. A pack holds all that
-its training goes on from, so it may be cut further at any step, and a checkpoint is a list of packs.
+How a batch is cut into packs depends on the memory that is free and changes no bit (`engines.base.Engine` has
+the exception). A pack holds all that its training goes on from, so it may be cut further at any step, and a
+checkpoint is a list of packs.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Shards that are trained at once: on a GPU the instances of one shard would leave most of it idle.
 
-How shards are grouped changes them as little as a pack's company does (`Engine.pack_instances`). Each has its
+How shards are grouped changes them as little as a pack's company does (`engines.base.Engine`). Each has its
 own checkpoint, so that what was begun in one group goes on in another, or alone.
 """
 

@@ -18,21 +18,26 @@ tl = pytest.importorskip("triton.language")
 
 from superpose_cli.engines import choose_engine, triton_gpu, triton_plans, triton_tiny  # noqa: E402
 from superpose_cli.engines.base import take  # noqa: E402
+from superpose_cli.engines.training import train_shard  # noqa: E402
 from superpose_cli.engines.triton_gpu import TritonEngine  # noqa: E402
 from superpose_cli.engines.triton_plans import plan_training  # noqa: E402
 from superpose_cli.engines.triton_sampling import draw_four, draw_tile, limits_of, round_keys  # noqa: E402
 from superpose_cli.engines.triton_spec import Spec, most_hidden  # noqa: E402
+from superpose_cli.engines.watch import SILENT, Progress  # noqa: E402
 from superpose_cli.errors import ConfigError  # noqa: E402
 from superpose_cli.experiment.config import (  # noqa: E402
     Activation,
     DataKind,
     EngineConfig,
+    EvaluationConfig,
+    HistoryConfig,
     Objective,
     Optimizer,
     Reduction,
     Target,
     ValueKind,
 )
+from tests.engines import launches  # noqa: E402
 from tests.engines.batches import (  # noqa: E402
     BASE,
     make_batch,
@@ -241,6 +246,49 @@ def test_evaluation_agrees_with_torch(engine, name):
             if value is not None:
                 atol = 1e-5 if field.name == "hidden_cov" else 1e-6  # a difference of large numbers
                 np.testing.assert_allclose(value, other, rtol=1e-5, atol=atol, err_msg=field.name)
+
+
+@pytest.mark.parametrize("name", ["tiny", "wide"])
+def test_repeated_instances_are_as_the_first(engine, name):
+    """What the tests of large offsets do on a GPU; here they show that nothing is left out."""
+    batch = make_batch(replace(FAMILIES[name], n_batch=64), 3)
+    repeated = launches.Repeated(engine, batch, 2)
+    trained, measured = repeated.trained(1), repeated.measured(64)
+    assert len(trained.weight) == len(measured.feature) == 6
+    launches.assert_repeats(trained, 3)
+    launches.assert_repeats(measured, 3)
+    state = engine.advance(batch, engine.initialise(batch), 1)
+    np.testing.assert_array_equal(trained.weight[3:, : state.W[0].size], state.W.reshape(3, -1))
+    loss = engine.evaluate(batch, engine.initialise(batch), 64).loss
+    np.testing.assert_array_equal(measured.row[3:, 0] / 64, loss)
+
+
+@pytest.mark.parametrize("kernel", ["train_tiny", "measure"])
+def test_a_launch_without_memory_halves_the_pack(engine, kernel, monkeypatch):
+    """Kernels that spill take memory of their own as they are launched; Triton says so in its own words."""
+    batch = make_batch(replace(SMALL, n_batch=64, steps=2), 5)
+    given = {
+        "evaluation": EvaluationConfig(n_rows=64),
+        "history": HistoryConfig(every=0),
+        "memory": 1 << 30,
+        "progress": Progress(SILENT),
+        "stop": lambda: False,
+    }
+    (expected,) = train_shard(engine, [batch], **given)
+    launch, refused = engine._launch, []
+
+    def scarce(plan, count, *arguments):
+        if plan.kernel.fn.__name__ == kernel and count > 2:
+            refused.append(count)
+            raise RuntimeError("Triton Error [CUDA]: out of memory")
+        launch(plan, count, *arguments)
+
+    monkeypatch.setattr(engine, "_launch", scarce)
+    (found,) = train_shard(engine, [batch], **given)
+    assert refused == [5]
+    for parameter, values in parameters_of(expected.state).items():
+        np.testing.assert_array_equal(parameters_of(found.state)[parameter], values)
+    np.testing.assert_array_equal(found.evaluation.loss, expected.evaluation.loss)
 
 
 def test_what_it_cannot_do_is_refused_by_name(engine):

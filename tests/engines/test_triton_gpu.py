@@ -8,12 +8,12 @@ import torch
 
 from superpose_cli.engines import choose_engine
 from superpose_cli.engines.base import State, take
-from superpose_cli.engines.packs import is_out_of_memory
 from superpose_cli.engines.training import train_shard
 from superpose_cli.engines.watch import SILENT, Progress
 from superpose_cli.experiment.config import DataKind, Dtype, EngineConfig, EvaluationConfig, HistoryConfig
-from superpose_cli.experiment.instances import Family, InstanceBatch
+from superpose_cli.experiment.instances import InstanceBatch
 from tests.engines.batches import BASE, make_batch, parameters_of, reference_train
+from tests.engines.launches import Repeated, assert_repeats
 
 pytestmark = pytest.mark.gpu
 
@@ -63,25 +63,37 @@ def test_bits_are_the_same_again_in_any_pack_and_cut_anywhere(engine, name):
     np.testing.assert_array_equal(found.hidden_cov, every.hidden_cov[order])
 
 
-def many_of(family: Family, count: int) -> InstanceBatch:
-    """`count` instances that repeat 16 different ones."""
-    return make_batch(family, 16).take(np.arange(count) % 16)
-
-
-def test_offsets_beyond_two_billion(engine):
-    """The parameters of the last instance lie beyond 2^31 numbers."""
-    family = SHAPES["geometry"]
-    count = (1 << 31) // (family.n_features * (family.n_hidden + 1)) + 16
-    if engine.free_memory() < count * engine.bytes_per_instance(replace(family, n_batch=128)):
-        pytest.skip("needs more memory than this GPU has free")
-    batch = many_of(replace(family, n_batch=128), count)
+@pytest.mark.parametrize("name", ["tiny", "wide"])
+def test_offsets_beyond_two_billion(engine, name):
+    """The parameters of the last instances lie beyond 2^31 numbers; all arrays are made on the GPU."""
+    family = replace(
+        SHAPES["geometry"] if name == "wide" else replace(BASE, n_features=4, n_hidden=7), n_batch=128
+    )
+    batch = make_batch(family, 16)
+    size = family.n_features * (family.n_hidden + 1)
+    times = -(-((1 << 31) // size + 16) // 16)
+    # Parameters, moments and slopes; below 200 numbers for each feature, sums and what describes an instance.
+    needed = 16 * times * (16 * size + 200 * family.n_features)
+    if engine.free_memory() < needed:
+        pytest.skip(f"needs {needed / 2**30:.0f} GiB of free memory on the GPU")
+    repeated = Repeated(engine, batch, times)
+    assert repeated.count * size > 1 << 31
+    trained = repeated.trained(1)
+    assert_repeats(trained, 16)
     state = engine.advance(batch, engine.initialise(batch), 1)
-    few = batch.take(slice(count - 16, count))
-    assert_same(engine.advance(few, engine.initialise(few), 1), take(state, slice(count - 16, count)))
+    last = trained.weight[-16:, : state.W[0].size].cpu().numpy()
+    np.testing.assert_array_equal(last, state.W.reshape(16, -1))
+    del trained
+    torch.cuda.empty_cache()
+    measured = repeated.measured(128)
+    assert_repeats(measured, 16)
+    expected = engine.evaluate(batch, engine.initialise(batch), 128).loss
+    np.testing.assert_array_equal(measured.row[-16:, 0].cpu().numpy() / 128, expected)
 
 
-def test_out_of_memory_halves_the_pack(engine):
-    """A pack that does not fit is cut, and nothing is lost."""
+@pytest.mark.parametrize("method", ["_trained", "_no_sums"])
+def test_out_of_memory_halves_the_pack(engine, method, monkeypatch):
+    """A pack that does not fit, in training or in an evaluation, is cut, and nothing is lost."""
     batch = make_batch(SHAPES["varying"], 64)
     given = {
         "evaluation": EvaluationConfig(n_rows=256),
@@ -92,22 +104,18 @@ def test_out_of_memory_halves_the_pack(engine):
     }
     short = replace(batch, family=replace(batch.family, steps=3))
     (expected,) = train_shard(engine, [short], **given)
-    advance, refused = engine.advance, []
+    allocate, refused = getattr(engine, method), []
 
-    def scarce(part: InstanceBatch, state: State, stop_step: int) -> State:
+    def scarce(part: InstanceBatch, *arguments):
         if len(part) > 20:
             refused.append(len(part))
             torch.empty(1 << 50, dtype=torch.uint8, device="cuda")
-        return advance(part, state, stop_step)
+        return allocate(part, *arguments)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "advance", scarce)
-        (found,) = train_shard(engine, [short], **given)
+    monkeypatch.setattr(engine, method, scarce)
+    (found,) = train_shard(engine, [short], **given)
     assert refused == [64, 32]
     assert_same(found.state, expected.state)
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(1 << 50, dtype=torch.uint8, device="cuda")
-    assert is_out_of_memory(caught.value)
 
 
 def test_tf32_is_near_and_says_what_it_is(engine):
