@@ -46,7 +46,7 @@ figures: $(INSTALLED) ## run the sweeps of two of the paper's figures and draw t
 bench: $(INSTALLED) ## time the engines on this machine, into docs/bench/ (two minutes)
 	$(BIN)/superpose bench --scale --out docs/bench
 
-bench-gpu: $(INSTALLED) ## time engines and whole sweeps on an NVIDIA GPU, into docs/bench/ (half an hour)
+bench-gpu: $(INSTALLED) ## time engines and whole sweeps on an NVIDIA GPU, into docs/bench/ (about an hour)
 	$(BIN)/python -m superpose_cli.benchmark.gpu_sweeps --out docs/bench
 	$(BIN)/python -m superpose_cli.benchmark.gpu_code
 

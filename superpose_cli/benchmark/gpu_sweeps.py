@@ -1,7 +1,7 @@
 """Everything that is to be shown on a GPU, in one command: `python -m superpose_cli.benchmark.gpu_sweeps`.
 
-It times the engines beside the notebook's loop, then whole sweeps by the command line (seconds and the peak
-of the process's memory), and holds the phases that triton finds against those of numba. Writes
+It times the engines beside the notebook's loop, then whole sweeps by the command line (seconds, and the peaks
+of the process's and the GPU's memory), and holds the phases that triton finds against those of numba. Writes
 DATE-GPU-sweeps.md, and what `superpose bench` writes, into --out. Without a GPU it says so.
 """
 
@@ -10,10 +10,12 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 import pandas as pd
 import torch
@@ -23,6 +25,8 @@ from superpose_cli.benchmark.machine import describe_machine
 SUPERPOSE = (sys.executable, "-m", "superpose_cli")
 PHASE = ("experiment=phase_2_in_1", "train.steps=5000", "train.n_batch=1024")
 """Theirs to train: the 2022 notebook's batch, 5,000 steps."""
+LOOK_SECONDS = 0.02
+"""Time between two looks at the GPU's free memory."""
 AGREED = 0.99
 """The share of cells in one phase in which triton and numba should agree."""
 
@@ -35,6 +39,8 @@ class Done:
     seconds: float
     peak_bytes: int
     """Of the process's memory."""
+    device_bytes: int
+    """The most of the GPU's memory that was taken meanwhile, the process's CUDA context included."""
     last_line: str
 
 
@@ -48,11 +54,47 @@ def phase(cells: int, restarts: int) -> list[str]:
     ]
 
 
-def run(*arguments: str) -> Done:
-    """A command of superpose, measured; SystemExit with its own words if it fails."""
+class DeviceMemory:
+    """The most of a GPU's memory that others take in the meantime, as this process sees what is free."""
+
+    def __init__(self, device: str) -> None:
+        """Of "cpu" there is none."""
+        self._device, self._done, self._before, self._peak = device, threading.Event(), 0, 0
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._device != "cpu":
+            self._before = self._taken()
+            self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def peak(self) -> int:
+        """Bytes."""
+        return self._peak
+
+    def _watch(self) -> None:
+        while not self._done.wait(LOOK_SECONDS):
+            self._peak = max(self._peak, self._taken() - self._before)
+
+    def _taken(self) -> int:
+        free, total = torch.cuda.mem_get_info(self._device)
+        return total - free
+
+
+def run(*arguments: str, device: str = "cpu") -> Done:
+    """A command of superpose, measured; SystemExit with its own words if it fails.
+
+    `device`: the GPU whose memory is watched.
+    """
     print("superpose", *arguments, file=sys.stderr, flush=True)  # noqa: T201
     began = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as out:
+    with tempfile.TemporaryFile("w+") as out, DeviceMemory(device) as memory:
         process = subprocess.Popen([*SUPERPOSE, *arguments], stdout=out)
         _, status, used = os.wait4(process.pid, 0)  # `subprocess` would not tell the memory
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -62,7 +104,8 @@ def run(*arguments: str) -> Done:
         out.seek(0)
         lines = out.read().splitlines()
     quoted = " ".join(f"'{a}'" if "(" in a else a for a in arguments)
-    return Done(f"superpose {quoted}", seconds, used.ru_maxrss * 1024, lines[-1] if lines else "")
+    last = lines[-1] if lines else ""
+    return Done(f"superpose {quoted}", seconds, used.ru_maxrss * 1024, memory.peak, last)
 
 
 def agreement(one: str, other: str) -> float:
@@ -90,7 +133,7 @@ def measure(folder: Path, device: str, scale: float) -> list[str]:
     with tempfile.TemporaryDirectory() as outputs:
 
         def sweep(name: str, *arguments: str) -> Done:
-            return run("sweep", *arguments, "--fresh", "--out", str(Path(outputs, name)))
+            return run("sweep", *arguments, "--fresh", "--out", str(Path(outputs, name)), device=device)
 
         first = sweep("first", *phase(side[0], 10), *gpu)
         again = sweep("again", *phase(side[0], 10), *gpu)
@@ -101,10 +144,14 @@ def measure(folder: Path, device: str, scale: float) -> list[str]:
         million = sweep("million", *phase(side[1], 10), *gpu)
     timed = [("the first, which compiles", first), ("again", again), ("", geometry), ("", here), ("", there)]
     timed.append(("", million))
-    lines = ["| command | seconds | peak memory, GiB | |", "| --- | --- | --- | --- |"]
+    lines = [
+        "| command | seconds | peak memory, GiB | of the GPU's, GiB | |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for note, done in timed:
         command = done.command.replace(outputs, "TMP")
-        lines.append(f"| `{command}` | {done.seconds:.1f} | {done.peak_bytes / 2**30:.2f} | {note} |")
+        peaks = f"{done.peak_bytes / 2**30:.2f} | {done.device_bytes / 2**30:.2f}"
+        lines.append(f"| `{command}` | {done.seconds:.1f} | {peaks} | {note} |")
     verdict = "holds" if agreed >= AGREED else "fails"
     return [
         *lines,

@@ -11,8 +11,8 @@ from superpose_cli.benchmark.rivals import Trainer
 
 SAMPLE_SECONDS = 0.1
 """Aim for the time of one sample; a single step may take longer."""
-WARM_UP_SECONDS = 0.3
-"""Time for finding a pace, after the first step."""
+WARM_UP_SECONDS = 0.2
+"""Time for finding a pace, after the first step, beside that of a sample."""
 LEAST_ROUNDS = 3
 """Samples of each series at least, however short the time."""
 MOST_GROWTH = 32
@@ -48,18 +48,20 @@ class Series:
 
 
 class Stopwatch:
-    """Times a trainer's steps in samples of about `SAMPLE_SECONDS`."""
+    """Times a trainer's steps in samples of about `seconds`."""
 
-    def __init__(self, trainer: Trainer, instances: int, least_steps: int = 1) -> None:
+    def __init__(
+        self, trainer: Trainer, instances: int, least_steps: int = 1, seconds: float = SAMPLE_SECONDS
+    ) -> None:
         """Warms up: the first step compiles and allocates, then the pace decides the steps of a sample."""
         self._trainer, self._instances = trainer, instances
         began = time.perf_counter()
         self._seconds(1)
         self.steps, pace, spent = 1, math.inf, 0.0
-        while spent < WARM_UP_SECONDS:
-            seconds = self._seconds(self.steps)
-            pace, spent = min(pace, seconds / self.steps), spent + seconds
-            self.steps = max(1, min(round(SAMPLE_SECONDS / pace), MOST_GROWTH * self.steps))
+        while spent < WARM_UP_SECONDS + seconds:
+            taken = self._seconds(self.steps)
+            pace, spent = min(pace, taken / self.steps), spent + taken
+            self.steps = max(1, min(round(seconds / pace), MOST_GROWTH * self.steps))
         self.steps = max(self.steps, least_steps)
         self.warm_up_seconds = time.perf_counter() - began
 

@@ -1,17 +1,20 @@
 """One benchmark: everything measured side by side, and what came out as plain data."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import product
 
 from superpose_cli.benchmark.machine import Machine, describe_machine
-from superpose_cli.benchmark.measure import Series, Spread, Stopwatch, Tell, interleave
+from superpose_cli.benchmark.measure import SAMPLE_SECONDS, Series, Spread, Stopwatch, Tell, interleave
 from superpose_cli.benchmark.rivals import JAX, NOTEBOOK, Rival
 from superpose_cli.benchmark.shapes import SCALE, Shape, batch_of
 from superpose_cli.engines import ENGINES
 from superpose_cli.engines.fma_peak import measure_peak, threads_used
 from superpose_cli.engines.memory import free_memory
+from superpose_cli.engines.packs import is_out_of_memory
+from superpose_cli.engines.training import CHUNK_SECONDS
 from superpose_cli.errors import ConfigError
 
 DENSE, SPARSE = 1.0, 0.1
@@ -111,8 +114,9 @@ def run_benchmark(
     """Time the rivals on the shapes for about `seconds` without the warm-up, and half as long for `scale`.
 
     A round takes a sample of each rival on each shape at both feature probabilities, and of the peak beside
-    each shape. `scale` adds the fastest engine among the rivals on growing numbers of one shape; raises
-    ConfigError where no rival is an engine.
+    each shape. A device that a shape's models leave idle is timed with as many as keep it busy too. `scale`
+    adds the fastest engine among the rivals on growing numbers of one shape; raises ConfigError where no
+    rival is an engine.
     """
     engine = next((rival for name in ENGINES for rival in rivals if rival.name == name), None)
     if scale and engine is None:
@@ -124,8 +128,16 @@ def run_benchmark(
     one, every = Series(lambda: measure_peak(1)), Series(lambda: measure_peak(threads))
     cases: list[_Case] = []
     rounds: list[Series] = []
-    for shape in shapes:
-        here = [_warm_up(shape, p, rival, tell) for p in (DENSE, SPARSE) for rival in rivals]
+    left_out = dict(left_out)
+    for shape in [*shapes, *_busy(shapes, engine)]:
+        here: list[_Case] = []
+        for p, rival in product((DENSE, SPARSE), rivals):
+            try:
+                here.append(_warm_up(shape, p, rival, tell))
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                left_out[f"{rival.name} on {shape.name} x {shape.instances:,}"] = "out of memory"
         cases += here
         rounds += [one, every, *(case.series for case in here)]
     interleave(rounds, seconds, tell)
@@ -146,12 +158,22 @@ def run_benchmark(
     )
 
 
+def _busy(shapes: Sequence[Shape], engine: Rival | None) -> Iterator[Shape]:
+    """The shapes whose models leave the engine's device idle, with as many as keep it busy."""
+    for shape in shapes:
+        count = engine.fill(batch_of(shape, DENSE).family) if engine else 0
+        if count > shape.instances:
+            yield replace(shape, instances=count)
+
+
 def _warm_up(
     shape: Shape, feature_probability: float, rival: Rival, tell: Tell, least_steps: int = 1
 ) -> _Case:
     tell(f"warming up {rival.name} on {shape.name} x {shape.instances:,}, p = {feature_probability:g}")
     trainer = rival.start(batch_of(shape, feature_probability))
-    stopwatch = Stopwatch(trainer, shape.instances, least_steps)
+    # On a GPU a run's weights come and go once in so long; many of them take a while.
+    seconds = SAMPLE_SECONDS if rival.device == "cpu" else CHUNK_SECONDS
+    stopwatch = Stopwatch(trainer, shape.instances, least_steps, seconds)
     return _Case(shape, feature_probability, rival, stopwatch, Series(stopwatch.sample))
 
 

@@ -14,7 +14,7 @@ from superpose_cli.engines.base import Engine
 from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.config import EngineConfig
 from superpose_cli.experiment.fields import did_you_mean
-from superpose_cli.experiment.instances import InstanceBatch
+from superpose_cli.experiment.instances import Family, InstanceBatch
 from superpose_cli.experiment.sharding import MAX_INSTANCES
 
 NOTEBOOK = "notebook"
@@ -40,17 +40,20 @@ class Rival:
     numerics: str
     """The engine's; empty for what is no engine."""
     start: Callable[[InstanceBatch], Trainer]
+    fill: Callable[[Family], int] = lambda family: 1
+    """How many models keep its device busy, if it is an engine."""
 
 
 class EngineTrainer:
-    """An engine at work as in a run: in packs that suit it and fit a shard, one after the other.
+    """An engine at work as in a run: in packs that suit it, of a shard or of as many as keep it busy.
 
     Every `advance` repeats the same first steps, so that its samples time the same work.
     """
 
     def __init__(self, engine: Engine, batch: InstanceBatch) -> None:
         memory = int(engine.free_memory() * EngineConfig().memory_fraction)
-        count = -(-len(batch) // min(engine.pack_instances(batch.family, memory), MAX_INSTANCES))
+        most = max(MAX_INSTANCES, engine.fill(batch.family))
+        count = -(-len(batch) // min(engine.pack_instances(batch.family, memory), most))
         parts = np.array_split(np.arange(len(batch)), count)
         packs = [batch.take(slice(part[0], part[-1] + 1)) for part in parts]
         self._engine = engine
@@ -100,4 +103,6 @@ def _find(name: str, batch: InstanceBatch, device: str) -> Rival:
         return Rival(name, loop.DEVICE, "", loop.JaxLoop)
     config = EngineConfig(name=name, device=device)
     engine = choose_engine(config, [batch.family]).engine
-    return Rival(name, engine.device, engine.numerics, lambda batch: EngineTrainer(engine, batch))
+    return Rival(
+        name, engine.device, engine.numerics, lambda batch: EngineTrainer(engine, batch), engine.fill
+    )

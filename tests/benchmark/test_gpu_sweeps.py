@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
-from superpose_cli.benchmark.gpu_sweeps import agreement, phase, run
+from superpose_cli.benchmark.gpu_sweeps import DeviceMemory, agreement, phase, run
 from superpose_cli.experiment.compose import load_experiment
 from superpose_cli.experiment.grid import Grid
 
@@ -16,6 +17,25 @@ def test_a_phase_diagram_has_as_many_models() -> None:
     grid = Grid(load_experiment(phase(256, 10)))
     assert grid.n_instances == 256 * 256 * 10
     assert {(f.n_features, f.n_hidden, f.n_batch, f.steps) for f in grid.families()} == {(2, 1, 1024, 5000)}
+
+
+def test_the_memory_of_a_gpu_is_what_others_took_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    free, seen = [70], threading.Event()
+
+    def mem_get_info(device: str) -> tuple[int, int]:
+        if free[0] != 70:
+            seen.set()
+        return free[0], 80
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", mem_get_info)
+    with DeviceMemory("cuda:1") as memory:
+        free[0] = 31
+        assert seen.wait(20)
+        free[0] = 70
+    assert memory.peak == 39
+    with DeviceMemory("cpu") as none:
+        pass
+    assert none.peak == 0
 
 
 @pytest.mark.slow

@@ -3,12 +3,15 @@
 from dataclasses import asdict
 
 import pytest
+import torch
 
 from superpose_cli.benchmark import report as module
 from superpose_cli.benchmark.measure import LEAST_ROUNDS
+from superpose_cli.benchmark.notebook_loop import NotebookLoop
 from superpose_cli.benchmark.report import Report, run_benchmark
 from superpose_cli.benchmark.rivals import find_rivals
 from superpose_cli.benchmark.shapes import SCALE, SHAPES, batch_of
+from superpose_cli.engines.torch_reference import TorchEngine
 from superpose_cli.errors import ConfigError
 
 INTRO = SHAPES["intro"]
@@ -49,6 +52,24 @@ def test_the_report_is_plain_data(report: Report) -> None:
     assert set(record) == {"date", "seconds", "machine", "peak", "left_out", "timings", "scale"}
     assert record["timings"][0]["microseconds"]["median"] == report.timings[0].microseconds.median
     assert record["scale"] == ()
+
+
+def test_a_device_that_is_idle_is_timed_busy_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what has no memory for so many is left out, told."""
+    monkeypatch.setattr(TorchEngine, "fill", lambda self, family: 30)
+    start = NotebookLoop.advance
+
+    def advance(self: NotebookLoop, steps: int) -> None:
+        if len(self.W) == 30:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        start(self, steps)
+
+    monkeypatch.setattr(NotebookLoop, "advance", advance)
+    report = benchmark("notebook", "torch")
+    found = {(timing.rival, timing.instances) for timing in report.timings}
+    assert found == {("notebook", 10), ("torch", 10), ("torch", 30)}
+    assert report.left_out == {"notebook on intro x 30": "out of memory"}
+    assert next(timing for timing in report.timings if timing.instances == 30).speedups == {}
 
 
 def test_growing_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 
+from superpose_cli.benchmark import rivals
 from superpose_cli.benchmark.rivals import NAMES, EngineTrainer, find_rivals
 from superpose_cli.benchmark.shapes import SHAPES, batch_of
 from superpose_cli.engines import ENGINES
@@ -19,15 +20,15 @@ HAS_JAX = importlib.util.find_spec("jax") is not None
 
 def test_every_engine_is_a_rival() -> None:
     assert set(ENGINES) < set(NAMES)
-    rivals, left_out = find_rivals((), INTRO)
-    assert {rival.name for rival in rivals} | set(left_out) == set(NAMES)
-    assert {"notebook", "torch", "numba"} <= {rival.name for rival in rivals}
-    assert next(rival for rival in rivals if rival.name == "torch").numerics.startswith("torch/float32/")
+    found, left_out = find_rivals((), INTRO)
+    assert {rival.name for rival in found} | set(left_out) == set(NAMES)
+    assert {"notebook", "torch", "numba"} <= {rival.name for rival in found}
+    assert next(rival for rival in found if rival.name == "torch").numerics.startswith("torch/float32/")
 
 
 def test_rivals_by_name() -> None:
-    rivals, left_out = find_rivals(["torch", "notebook"], INTRO)
-    assert ([rival.name for rival in rivals], left_out) == (["notebook", "torch"], {})
+    found, left_out = find_rivals(["torch", "notebook"], INTRO)
+    assert ([rival.name for rival in found], left_out) == (["notebook", "torch"], {})
     with pytest.raises(ConfigError, match=r"no engine 'trch' to time\. Did you mean 'torch'\?"):
         find_rivals(["torch", "trch"], INTRO)
 
@@ -65,6 +66,15 @@ class Recorder(TorchEngine):
     def advance(self, batch: InstanceBatch, state: State, stop_step: int) -> State:
         self.calls.append((len(batch), state.step, stop_step))
         return state
+
+
+def test_packs_are_as_large_as_those_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards are trained together until the engine is busy."""
+    monkeypatch.setattr(rivals, "MAX_INSTANCES", 2)
+    monkeypatch.setattr(TorchEngine, "fill", lambda self, family: 3)
+    engine = Recorder()
+    EngineTrainer(engine, INTRO).advance(1)
+    assert [count for count, *_ in engine.calls] == [3, 3, 2, 2]
 
 
 def test_an_engine_trains_all_packs_and_repeats_its_first_steps() -> None:
