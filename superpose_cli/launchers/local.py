@@ -17,9 +17,11 @@ class LocalLauncher:
     def work(
         self, shards: Sequence[int], watch: Watch, stop: Callable[[], bool]
     ) -> Generator[Done, None, None]:
-        """As `Launcher` says; the caller commits."""
-        progress = Progress(watch)
-        for at, shard in enumerate(shards):
-            if stop() and shard not in self.worker.together.held:
+        """As `Launcher` says; the caller commits. What was trained along with a shard comes next."""
+        progress, left, held = Progress(watch), list(shards), self.worker.together.held
+        while left:
+            if stop() and not held:
                 raise Interrupted
-            yield self.worker.returned(shard, progress, stop, shards[at + 1 :])
+            shard = next(iter(held), left[0])
+            left.remove(shard)
+            yield self.worker.returned(shard, progress, stop, left)

@@ -19,6 +19,8 @@ Shards = Mapping[int, Sequence[InstanceBatch]]
 """What each shard trains."""
 Save = Callable[[int, Sequence[Pack]], None]
 """Saves the packs of a shard."""
+MOST_STRANGERS = 64
+"""Shards without a model of the families in question that are looked at: there may be a million more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +60,20 @@ class Together:
         return self.grid.batches(*self.grid.shards()[shard])
 
     def group(self, shard: int, following: Sequence[int]) -> list[int]:
-        """The shard, and as many of those that follow as it takes to keep the engine busy."""
-        members, load = [shard], self._load(shard)
+        """The shard, and those that follow with models of its families, until each keeps the engine busy.
+
+        Families are trained one after the other, so that shards of others would gain nothing.
+        """
+        members, load, strangers = [shard], self._loads(shard), 0
         for other in following:
-            if load >= 1:
+            if min(load.values()) >= 1 or strangers == MOST_STRANGERS:
                 break
-            members.append(other)
-            load += self._load(other)
+            more = self._loads(other)
+            if any(load.get(family, 1) < 1 for family in more):
+                members.append(other)
+                load = {family: value + more.get(family, 0) for family, value in load.items()}
+            else:
+                strangers += 1
         return members
 
     def train(
@@ -97,9 +106,9 @@ class Together:
             self.held[shard] = [_part(trained[place.whole], slice(place.start, place.stop)) for place in own]
         return self.held.pop(next(iter(shards)))
 
-    def _load(self, shard: int) -> float:
-        """The part of the engine that the shard's instances keep busy."""
-        return sum(len(batch) / self.engine.fill(batch.family) for batch in self.batches(shard))
+    def _loads(self, shard: int) -> dict[Family, float]:
+        """For each family of the shard, the part of the engine that its instances keep busy."""
+        return {batch.family: len(batch) / self.engine.fill(batch.family) for batch in self.batches(shard)}
 
 
 def _joined(batches: Sequence[InstanceBatch]) -> InstanceBatch:

@@ -12,6 +12,7 @@ from superpose_cli.experiment import sharding
 from superpose_cli.experiment.compose import load_experiment
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.instances import Family, InstanceBatch
+from superpose_cli.launchers import together as module
 from superpose_cli.launchers.together import Together
 from superpose_cli.pipeline import run_experiment
 from superpose_cli.results.checkpoint_files import saved_checkpoints
@@ -51,12 +52,18 @@ def test_groups_change_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert content(tmp_path / "together") == content(tmp_path / "alone")
 
 
-@pytest.mark.parametrize("fills", [(7, 7), (7, 1), (1, 7)])
+INTERLEAVED = ("restarts=2", "data.feature_probability=0.3,0.4,0.5", "model.n_features=2,3")
+
+
+@pytest.mark.parametrize(
+    ("fills", "axes"), [((7, 7), ()), ((7, 1), ()), ((1, 7), ()), ((7, 7), INTERLEAVED)], ids=str
+)
 def test_interrupted_groups_go_on(
-    fills: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fills: tuple[int, int], axes: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sessions that have time for three calls: none repeats a step, in groups, alone, or now and then."""
-    experiment, run = load_experiment(SWEEP), tmp_path / "run"
+    """Sessions that have time for two calls: none repeats a step, in groups, alone, or now and then."""
+    kept = [s for s in SWEEP if not axes or s.split("=")[0] not in {a.split("=")[0] for a in axes}]
+    experiment, run = load_experiment([*kept, *axes]), tmp_path / "run"
     run_experiment(experiment, out=tmp_path / "whole", reuse="none")
     advance, now, steps = TorchEngine.advance, 0.0, 0
 
@@ -69,9 +76,9 @@ def test_interrupted_groups_go_on(
     monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: now))
     for session in range(30):
         monkeypatch.setattr(TorchEngine, "fill", lambda self, family, fill=fills[session % 2]: fill)
-        if run_experiment(experiment, out=run, reuse="none", max_seconds=2.5).status == "complete":
+        if run_experiment(experiment, out=run, reuse="none", max_seconds=1.5).status == "complete":
             break
-    assert 2 < session < 29
+    assert 1 < session < 29
     assert steps == 12 * 4
     assert content(run) == content(tmp_path / "whole")
     assert not saved_checkpoints(run)
@@ -88,5 +95,8 @@ def test_a_group_ends_where_the_engine_is_busy(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(engine, "fill", fill)
     assert together.group(0, [1, 2, 3]) == [0, 1]
-    assert together.group(2, [4, 5]) == [2, 4]
+    assert together.group(2, [4, 5]) == [2], "another family is trained before or after"
+    assert together.group(3, [0, 1, 2, 4, 5]) == [3, 4]
     assert together.group(5, []) == [5]
+    monkeypatch.setattr(module, "MOST_STRANGERS", 2)
+    assert together.group(3, [0, 1, 2, 4, 5]) == [3]
