@@ -14,7 +14,7 @@ LEAST = 16
 """The least length that a product may be summed over in Triton: shorter ones are padded."""
 HIDDEN_BYTES = {16: 65_536, 32: 90_112, 64: 163_840}
 """n_hidden, padded -> bytes that a program shares at most: what the compiler makes of the largest kernels for
-compute capabilities 8.0, 8.9 and 9.0. With 128 it is more than any of them has (up to 294,912)."""
+compute capabilities 8.0, 8.9 and 9.0. With 128 it is more than any of them has (262,144)."""
 PANEL_BYTES = 106_496
 """Likewise, where x of a row block and the gradient of 64 features are held at once."""
 MOST_SET = 1 << 16
