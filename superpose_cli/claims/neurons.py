@@ -120,13 +120,14 @@ def privileged_basis(hidden: Run, output: Run) -> Measured:
     source="measured",
     citation="the paper trains 1,000 models a panel and keeps the best; the shares are measured here",
     experiment="neurons",
-    expected="at most 4 % of the restarts within 5 % of the best objective wherever p <= 0.1, above 50 % at "
+    expected="at most 2 % of the restarts within 5 % of the best objective wherever p <= 0.1, above 50 % at "
     "the densest",
-    tolerance="objectives on 65,536 common rows; 5 %: losses of one class of solutions differ by that",
+    tolerance="1 % were measured, 2 % is three standard errors of 1,000 restarts above; 5 %: losses of one "
+    "class of solutions differ by that",
 )
 def best_neurons_are_rare(run: Run) -> Measured:
-    """The best model of sparse features is hard to find: one in hundreds of starts comes near it, which is
-    why 1,000 are trained.
+    """The best model of sparse features is hard to find: about one start in a hundred, or fewer, comes near
+    it, which is why 1,000 are trained.
     """
     _by_density(run)
     need_setting(
@@ -138,7 +139,7 @@ def best_neurons_are_rare(run: Run) -> Measured:
     p = rows["feature_probability"][best_restart(rows["objective"], rows["cell"], none)]
     sparse, dense = float(share[p <= 0.1].max()), float(share[p.argmax()])
     return Measured(
-        sparse <= 0.04 and dense > 0.5,
+        sparse <= 0.02 and dense > 0.5,
         f"{100 * sparse:.1f} % at most for p <= 0.1, {100 * dense:.0f} % at p = {p.max():g}",
         {"share_sparse_max": sparse, "share_densest": dense},
     )

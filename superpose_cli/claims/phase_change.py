@@ -1,12 +1,12 @@
 """Superposition as a Phase Change: the fate of an extra feature, and that the change is of first order."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from superpose_cli.claims.base import Measured, claim
-from superpose_cli.claims.stored import models, need, need_setting, restarts
+from superpose_cli.claims.stored import Model, models, need, need_setting, restarts
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.branches import Branch, crossing, fates
 from superpose_cli.toy_model.metrics import F64
@@ -23,21 +23,27 @@ SECTION = "Superposition as a Phase Change"
 CLEAR = 1.10
 """Where the second best solution of theory costs at least this times the best, theory is clear."""
 
+DENSE = 0.6
+"""From this density on, two features of equal importance are mixed at no cost, not one of them ignored."""
+
+
+def _solutions(
+    found: Sequence[Model], theory: Callable[[npt.ArrayLike, npt.ArrayLike], Mapping[str, F64]]
+) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.bool_]]:
+    """By cell, the solution that costs least in theory, and whether that is clear."""
+    need(len(found) >= 25, f"needs a map of 25 cells and more, the run has {len(found)}")
+    p = np.array([model.p for model in found])
+    losses = dict(theory(p, np.array([model.row["last_importance"] for model in found])))
+    best, second = np.sort(np.stack(list(losses.values())), axis=0)[:2]
+    return best_solution(losses), second >= CLEAR * best
+
 
 def _agreement(
-    run: Run, theory: Callable[[npt.ArrayLike, npt.ArrayLike], Mapping[str, F64]], least: float
+    found: Sequence[Model], solution: npt.NDArray[np.str_], clear: npt.NDArray[np.bool_], least: float
 ) -> Measured:
-    """In how many cells the best restart's last feature has the fate that costs least in theory."""
-    found = models(run)
-    p = np.array([model.p for model in found])
-    r = np.array([model.row["last_importance"] for model in found])
-    need(len(found) >= 25, f"needs a map of 25 cells and more, the run has {len(found)}")
-    losses = dict(theory(p, r))
-    fate = best_solution(losses)
-    fate = np.where(fate == "others_superposed", "dedicated", fate)
-    best, second = np.sort(np.stack(list(losses.values())), axis=0)[:2]
+    """In how many cells the best restart's last feature has the fate that it has in the solution."""
+    fate = np.where(solution == "others_superposed", "dedicated", solution)
     agrees = fate == np.array([model.features["regime"].astype(str)[-1] for model in found])
-    clear = second >= CLEAR * best
     fates = len(np.unique(fate))
     need(fates == 3, f"needs cells of all three fates, the map has {fates}")
     return Measured(
@@ -64,7 +70,8 @@ def phase_2_in_1_agrees(run: Run) -> Measured:
     which of the three costs least.
     """
     need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, output_activation="relu")
-    return _agreement(run, phase_2_in_1, 0.95)
+    found = models(run)
+    return _agreement(found, *_solutions(found, phase_2_in_1), 0.95)
 
 
 @claim(
@@ -73,16 +80,43 @@ def phase_2_in_1_agrees(run: Run) -> Measured:
     source="theory",
     citation="the terms of phase-2-in-1, with p^2/3 for the two others as a pair",
     experiment="phase_3_in_2",
-    expected="the best restart has the fate of least cost in 95 % of the cells, in 96 % where theory is "
-    "clear",
-    tolerance="as for phase-2-in-1",
+    expected="the extra feature of the best restart has the fate of least cost in 95 % of the cells, in 96 % "
+    "where theory is clear; where it is, for p < 0.6, all three features are as in the solution of least "
+    "cost in 90 % of the cells of each solution",
+    tolerance="as for phase-2-in-1; 10 %: a solution may have 20 cells, one or two beside others",
+    departs="For p >= 0.6 and r > 1 the least cost in theory has the extra feature dedicated and one of "
+    "the two others ignored: of the 30 cells where this is clear, one comes out so. The two others are "
+    "alike, and mixed in the other dimension, which costs the same at p = 1, or still superposed, as trained "
+    "lengths and biases make a pair cheaper than theory's.",
 )
 def phase_3_in_2_agrees(run: Run) -> Measured:
-    """With three features in two dimensions there is a fourth solution, the two others in superposition;
-    again the cheapest decides what becomes of the extra feature.
+    """With three features in two dimensions there is a fourth solution, the two others in superposition; the
+    cheapest solution decides what becomes of the extra feature, and but for dense features of the others.
     """
     need_setting(run, restarts=4, steps=200, n_features=3, n_hidden=2, output_activation="relu")
-    return _agreement(run, phase_3_in_2, 0.95)
+    found = models(run)
+    solution, clear = _solutions(found, phase_3_in_2)
+    extra = _agreement(found, solution, clear, 0.95)
+    whole = fates(
+        *(np.stack([model.features[name] for model in found]) for name in ("regime", "norm", "row_sum"))
+    )
+    dense = np.array([model.p for model in found]) >= DENSE
+    agree = {
+        name: (whole == name)[clear & ~dense & (solution == name)] for name in np.unique(solution[~dense])
+    }
+    least = min(len(cells) for cells in agree.values())
+    need(len(agree) >= 3 and least > 0, "needs clear cells of three solutions with p < 0.6")
+    share = {name: float(cells.mean()) for name, cells in agree.items()}
+    told = ", ".join(
+        f"{name.replace('_', ' ')} {cells.sum()} of {len(cells)}" for name, cells in agree.items()
+    )
+    corner = (whole == solution)[clear & dense]
+    return Measured(
+        extra.holds and min(share.values()) >= 0.9,
+        f"{extra.text}; all three features, clear and p < 0.6: {told}; from 0.6 on "
+        f"{corner.sum()} of {len(corner)}",
+        {**extra.values, **{f"agreement_{name}": value for name, value in share.items()}},
+    )
 
 
 @claim(
@@ -166,14 +200,19 @@ def phase_boundary_is_theorys(run: Run) -> Measured:
     experiment="phase_2_in_1",
     expected="at each crossing the pair's d ln L / d ln p is at least 0.8 above the other's",
     tolerance="0.8 of the difference of more than 1 in theory: trained norms flatten the pair's curve",
+    departs="That both solutions exist on both sides of the change, as they do with fixed lengths, is not "
+    "shown: pairs denser than the crossing are few, and at some importances no restart ends in one.",
 )
 def phase_change_is_first_order(run: Run) -> Measured:
-    """The change is of first order: both solutions exist on both sides, and their losses cross with different
-    slopes, so that the best loss has a kink.
+    """The change is of first order: the losses of the two solutions cross with different slopes, so that the
+    best loss has a kink.
     """
     need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, loss_method="population")
-    crossings = [crossing(pair, alone) for _, pair, alone in _two_branches(run)]
-    found = [cross for cross in crossings if cross is not None]
+    found, beyond = [], 0
+    for _, pair, alone in _two_branches(run):
+        if (cross := crossing(pair, alone)) is not None:
+            found.append(cross)
+            beyond += bool((pair.density > cross.at).any())
     need(len(found) >= 4, f"needs 4 importances at which both branches are stored, the run has {len(found)}")
     gap = [cross.slope - cross.other_slope for cross in found]
     both = sum(cross.shared for cross in found)
@@ -181,8 +220,14 @@ def phase_change_is_first_order(run: Run) -> Measured:
         min(gap) >= 0.8,
         f"slopes {min(c.slope for c in found):.2f} to {max(c.slope for c in found):.2f} against "
         f"{min(c.other_slope for c in found):.2f} to {max(c.other_slope for c in found):.2f}, at "
-        f"{len(found)} importances; {both} cells hold restarts of both",
-        {"slope_gap_min": min(gap), "slope_gap_max": max(gap), "cells_with_both": both},
+        f"{len(found)} importances; {both} cells hold restarts of both; at {beyond} importances pairs are "
+        f"stored beyond the crossing",
+        {
+            "slope_gap_min": min(gap),
+            "slope_gap_max": max(gap),
+            "cells_with_both": both,
+            "rows_with_pairs_beyond": beyond,
+        },
     )
 
 

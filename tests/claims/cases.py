@@ -54,7 +54,8 @@ CASES = {
         other_features=changed(basic, paper.least_important_alone),
     ),
     "linear-never-superposes": case(
-        basic, paper.large, shuffled_W=scrambled(basic), not_linear=changed(basic, paper.superposing)
+        basic, paper.large, shuffled_W=scrambled(basic), not_linear=changed(basic, paper.superposing),
+        no_feature=changed(basic, paper.no_linear),
     ),
     "relu-superposes-when-sparse": case(
         basic, linear=changed(basic, paper.all_linear), another_p=changed(basic, paper.reversed_densities)
@@ -66,7 +67,9 @@ CASES = {
         basic, linear=changed(basic, paper.all_linear), another_p=changed(basic, paper.reversed_densities)
     ),
     "phase-2-in-1": case(phase_2, shifted_theory=partial(phase_2, shift=3.0), another_p=shifted(phase_2)),
-    "phase-3-in-2": case(phase_3, another_p=shifted(phase_3)),
+    "phase-3-in-2": case(
+        phase_3, another_p=shifted(phase_3), no_fourth=partial(phase_3, fourth=False)
+    ),
     "antipodal-pair-cost": case(
         phase_2, cheaper=partial(phase_2, shift=1.5), one_sign=partial(phase_2, signs=(1, 1))
     ),
@@ -81,10 +84,12 @@ CASES = {
         paper.geometry, smooth=paper.smooth, another_p=shifted(paper.smooth), knee=paper.knee
     ),
     "half-is-antipodal-pairs": case(
-        paper.geometry, shuffled_W=scrambled(paper.geometry), another_p=shifted(paper.geometry)
+        paper.geometry, shuffled_W=scrambled(paper.geometry), another_p=shifted(paper.geometry),
+        not_antipodal=paper.crosses,
     ),
     "twice-the-dimensions-twice-the-features": case(
-        paper.doubling, same_size=partial(paper.doubling, grows=False)
+        paper.doubling, same_size=partial(paper.doubling, grows=False),
+        longer_only=partial(paper.doubling, grows=False, longer=True),
     ),
     "line-at-half": case(
         paper.dimensionality, shuffled_W=scrambled(paper.dimensionality),
@@ -99,7 +104,9 @@ CASES = {
         another_p=shifted(paper.dimensionality), no_line=scrambled(paper.geometry),
     ),
     "pure-polytopes": case(paper.polytopes, shuffled_W=scrambled(paper.polytopes)),
-    "dimensions-add-up": case(paper.geometry, shuffled_W=scrambled(paper.geometry)),
+    "dimensions-add-up": case(
+        paper.geometry, shuffled_W=scrambled(paper.geometry), half_empty=paper.half_empty
+    ),
     "signed-sums-measure-nothing": case(
         paper.polytopes, shuffled_W=scrambled(paper.polytopes),
         no_feature=partial(paper.polytopes, size=0.1),
@@ -123,7 +130,7 @@ CASES = {
         at_no_correlation_too=partial(sets, cost=(3.0, 3.0, 3.0, 3.0)),
     ),
     **{
-        name: case(sets, swapped=partial(sets, swapped=True))
+        name: case(sets, swapped=partial(sets, swapped=True), indifferent=partial(sets, apart=1.0001))
         for name in ("correlated-side-by-side", "anticorrelated-antipodal")
     },
     "local-bases": case(
@@ -146,8 +153,14 @@ CASES = {
         wide=partial(paper.energy_levels, wide=True),
     ),
     "octahedron": case(paper.octahedron, shuffled_W=scrambled(paper.octahedron)),
-    "octahedron-in-stages": case(paper.octahedron, at_once=partial(paper.octahedron, at_once=True)),
-    "ranks-in-turn": case(paper.octahedron, at_once=partial(paper.octahedron, at_once=True)),
+    "octahedron-in-stages": case(
+        paper.octahedron, no_plateau=partial(paper.octahedron, flat=False),
+        full_rank=partial(paper.octahedron, at_once=True),
+    ),
+    "ranks-in-turn": case(
+        paper.octahedron, at_once=partial(paper.octahedron, at_once=True),
+        one_by_one=partial(paper.octahedron, one_by_one=True),
+    ),
     "superposition-is-vulnerable": case(
         paper.adversarial, another_p=shifted(paper.adversarial),
         all_are=partial(paper.adversarial, least=3.5),
@@ -170,7 +183,8 @@ CASES = {
     ),
     "best-neurons-are-rare": case(
         partial(follow_up.neurons, restarts=1000),
-        common=partial(follow_up.neurons, rare=False, restarts=1000),
+        common=partial(follow_up.neurons, near=1000, restarts=1000),
+        one_in_thirty=partial(follow_up.neurons, near=33, restarts=1000),
     ),
     "two-neurons-a-feature": case(
         follow_up.absolute_small, one_sign=partial(follow_up.absolute_small, single=True),
@@ -186,14 +200,18 @@ CASES = {
         none=partial(follow_up.absolute_large, superposes=False),
         another_p=shifted(follow_up.absolute_large), shuffled_W=scrambled(follow_up.absolute_large),
     ),
-    "asymmetric-motif": case(follow_up.motif, not_inhibited=partial(follow_up.motif, inhibited=False)),
+    "asymmetric-motif": case(
+        follow_up.motif, not_inhibited=partial(follow_up.motif, inhibited=False),
+        random=changed(follow_up.motif, follow_up.gaussian),
+        reads_a_third=partial(follow_up.motif, third=1.0),
+    ),
     "l1-aligns-with-neurons": case(
         follow_up.remedies, shuffled_W=scrambled(follow_up.remedies),
         another_penalty=shifted(follow_up.remedies),
     ),
     "l1-removes-superposition": case(
         follow_up.remedies, another_penalty=shifted(follow_up.remedies),
-        shuffled_W=scrambled(follow_up.remedies),
+        shuffled_W=scrambled(follow_up.remedies), dead=partial(follow_up.remedies, dead=True),
     ),
     "l1-costs-features": case(follow_up.remedies, another_penalty=shifted(follow_up.remedies)),
     "data-points-form-polygons": case(

@@ -10,11 +10,13 @@ def correlated_sets(
     swapped: bool = False,
     opposite: tuple[int, ...] = (3, 2, 0, 0),
     cost: tuple[float, ...] = (1.05, 3.0, 1.0, 1.0),
+    apart: float = 3.0,
 ) -> Spec:
     """Partners orthogonal, side by side or antipodal as sets want it; swapped: features 1 and 2 change.
 
     `opposite` and `cost`, at correlations of 0, 0.33, 0.67 and 1: how many of eight squares have opposite
-    partners, and how many times as much as the others these cost.
+    partners, and how many times as much as the others these cost. `apart`: the same of a hexagon whose
+    partners are opposite, and of a square whose anticorrelated ones have right angles.
     """
     square, line, hexagon = polygon(4), polygon(4)[[0, 2, 1, 3]], polygon(6)
     weights, objective = [], []
@@ -22,6 +24,8 @@ def correlated_sets(
         weights += [square] * (8 - count) + [line] * count
         objective += [1.0] * (8 - count) + [price] * count
     others, instances = with_others([hexagon, line], 8)
+    others[1], others[9] = hexagon[[0, 3, 1, 4, 2, 5]], square
+    instances["objective"][[1, 9]] = apart
     weights += others
     if swapped:
         weights = [W[[0, 2, 1, *range(3, len(W))]] for W in weights]

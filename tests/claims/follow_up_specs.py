@@ -19,11 +19,11 @@ def _stacked(n: int, m: int, single: int, silent: bool) -> np.ndarray:
     return W * ((np.arange(m) < single) | (not silent))
 
 
-def neurons(mixed: bool = True, rare: bool = True, restarts: int = 200, silent: bool = False) -> Spec:
-    """5, 3, 2, 0, 0 monosemantic units of five; where sparse only the first start is the best."""
+def neurons(mixed: bool = True, near: int = 1, restarts: int = 200, silent: bool = False) -> Spec:
+    """5, 3, 2, 0, 0 monosemantic units of five; where sparse only the first starts, so many, are the best."""
     counts = [5, 3, 2, 0, 0] if mixed else [5, 5, 5, 0, 0]
     objective = np.ones((5, restarts))
-    objective[2:, 1:] = 2.0 if rare else 1.0
+    objective[2:, near:] = 2.0
     return Spec(
         experiment="neurons", W=[_stacked(10, 5, count, silent) for count in counts], restarts=restarts,
         axes={P: [0.75, 0.35, 0.1, 0.06, 0.02]}, columns={"hidden_activation": "relu"},
@@ -70,10 +70,13 @@ def absolute_large(superposes: bool = True, silent: bool = False, dense: int = 1
     )  # fmt: skip
 
 
-def motif(inhibited: bool = True) -> Spec:
-    """The paper's motif on features 0 and 1, and plain neurons for the others."""
+def motif(inhibited: bool = True, third: float = 0.0) -> Spec:
+    """The paper's motif on features 0 and 1, and plain neurons for the others.
+
+    `third`: its first neuron's input weight of a third feature.
+    """
     W, D = np.zeros((10, 10)), np.zeros((10, 10))
-    W[:2, 0], D[:2, 0] = [2, -0.5], [0.5, 2]
+    W[:3, 0], D[:2, 0] = [2, -0.5, third], [0.5, 2]
     if inhibited:
         W[0, 1], D[1, 1] = 1, -3
     for i in range(2, 10):
@@ -84,8 +87,15 @@ def motif(inhibited: bool = True) -> Spec:
     )  # fmt: skip
 
 
-def remedies() -> Spec:
-    """Rotated digons, digons along the axes, fewer and fewer features, none."""
+def gaussian(spec: Spec) -> Spec:
+    """Weights drawn at random, read and written."""
+    random = np.random.default_rng(0)
+    W, decoder = random.normal(size=(2, 10, 10))
+    return replace(spec, W=[W], tables={"W_dec": decoder[None]})
+
+
+def remedies(dead: bool = False) -> Spec:
+    """Rotated digons, digons along the axes, fewer and fewer features (or none at once if `dead`), none."""
     singles = [np.ones((1, 1))] * 5
 
     def model(alone: int, pairs: int) -> np.ndarray:
@@ -94,6 +104,8 @@ def remedies() -> Spec:
         return place(20, 5, *parts)
 
     counts = [(1, 4)] * 5 + [(2, 3)] * 2 + [(4, 1), (4, 0), (3, 0), (2, 0), (1, 0), (0, 0)]
+    if dead:
+        counts[8:] = [(0, 0)] * 5
     weights = [model(*count) for count in counts]
     weights[0] = weights[0] @ rotation(5)
     ratio = np.array([0.07] * 5 + [0.08] * 2 + [0.13, 0.26, 0.4, 0.5, 0.7, 1.0])

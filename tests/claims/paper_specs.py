@@ -57,6 +57,12 @@ def superposing(spec: Spec) -> Spec:
     return replace(spec, columns={"output_activation": spec.columns["output_activation"][::-1]})
 
 
+def no_linear(spec: Spec) -> Spec:
+    """Linear models without a feature."""
+    half = len(spec.W) // 2
+    return replace(spec, W=[*(0 * W for W in spec.W[:half]), *spec.W[half:]])
+
+
 def all_linear(spec: Spec) -> Spec:
     """The linear models' weights and losses in all cells."""
     half = len(spec.W) // 2
@@ -115,15 +121,31 @@ def phase_2(
         one = np.eye(2)[:, [0 if keeps_first else 1]]
         weights += [both, others, one, others] if stuck else [both] * 4
     importance = np.stack([np.ones_like(r), r], axis=1)
+    ratio = loss / np.repeat((1 + r) * ignored_feature_loss(p), 4)
     return Spec(
         experiment="phase_2_in_1", W=weights[::4], all_W=weights, restarts=4,
         axes={P: np.geomspace(1, 0.01, 20).tolist(), R: np.geomspace(0.1, 10, 12).tolist()},
         columns={"loss_method": "population"},
-        instances={"objective": loss, "loss": loss / 2}, tables={"importance": importance},
+        instances={"objective": loss, "loss": loss / 2, "loss_ratio": ratio},
+        tables={"importance": importance},
     )  # fmt: skip
 
 
-def phase_3() -> Spec:
+def pairs_end(spec: Spec) -> Spec:
+    """No restart is a pair where one feature alone is cheaper."""
+    pair, alone = (np.asarray(spec.instances["loss"])[k::4] for k in (0, 2))
+    ends = np.flatnonzero(pair > alone)
+    assert spec.all_W is not None
+    weights, loss = list(spec.all_W), np.array(spec.instances["loss"])
+    for cell in ends.tolist():
+        weights[4 * cell] = weights[4 * cell + 2]
+    loss[4 * ends] = alone[ends]
+    ratio = spec.instances["loss_ratio"] * loss / spec.instances["loss"]
+    return replace(spec, all_W=weights, instances={"objective": 2 * loss, "loss": loss, "loss_ratio": ratio})
+
+
+def phase_3(fourth: bool = True) -> Spec:
+    """All four solutions in each cell; not `fourth`: one of the others alone for the price of their pair."""
     p, r = np.geomspace(1, 0.01, 8), np.geomspace(0.1, 10, 8)
     p_all, r_all = (grid.reshape(-1) for grid in np.meshgrid(p, r, indexing="ij"))
     losses = phase_3_in_2(p_all, r_all)
@@ -134,7 +156,7 @@ def phase_3() -> Spec:
         np.array([[1, 0], [0, 1], [0, 0]]),
         np.array([[1, 0], [0, 0], [0, 1]]),
         np.array([[1, 0], [0, 1], [0, -1]]),
-        np.array([[1, 0], [-1, 0], [0, 1]]),
+        np.array([[1, 0], [-1 if fourth else 0, 0], [0, 1]]),
     ]
     return Spec(
         experiment="phase_3_in_2", W=[solutions[0]] * 64, all_W=solutions * 64, restarts=4,
@@ -160,6 +182,20 @@ def _sticky(p: float) -> np.ndarray:
 
 def geometry() -> Spec:
     return uniform("geometry", np.geomspace(1, 0.05, 40), _sticky)
+
+
+def crosses() -> Spec:
+    """Four features 45 degrees apart in each of 15 planes: every D_i is 1/2, and nothing antipodal."""
+    half = np.sqrt(0.5)
+    cross = np.array([[1, 0], [0, 1], [half, half], [-half, half]])
+    W = place(400, 30, *((range(4 * k, 4 * k + 4), cross) for k in range(15)))
+    return uniform("geometry", np.geomspace(1, 0.05, 40), lambda p: W)
+
+
+def half_empty() -> Spec:
+    """15 digons in 30 dimensions, of which 15 are not used."""
+    W = place(400, 30, *(((2 * k, 2 * k + 1), DIGON) for k in range(15)))
+    return uniform("geometry", np.geomspace(1, 0.05, 40), lambda p: W)
 
 
 def smooth() -> Spec:
@@ -226,10 +262,12 @@ def perturbed(rigid: bool = False, digons_cost: float = 1.0, digons_slope: float
     loss = np.repeat(np.stack(cost, axis=1).reshape(-1), 8)
     p = np.full((25, 5), 0.05)
     p[:, 4] *= ratio
+    constant = np.repeat(ignored_feature_loss(p).sum(axis=1), 16)
     return Spec(
         experiment="perturbed_pentagon", W=pentagons, all_W=weights, restarts=16,
         axes={"data.last_probability": (0.05 * ratio).tolist()}, columns={"loss_method": "population"},
-        instances={"objective": loss, "loss": loss}, tables={"feature_probability": p},
+        instances={"objective": loss, "loss": loss, "loss_ratio": loss / constant},
+        tables={"feature_probability": p},
     )  # fmt: skip
 
 
@@ -274,8 +312,12 @@ def energy_levels(steady: bool = False, wide: bool = False) -> Spec:
     )  # fmt: skip
 
 
-def octahedron(at_once: bool = False) -> Spec:
-    """Small starts learn two directions, then the third; Xavier's (or all, `at_once`) three together."""
+def octahedron(at_once: bool = False, flat: bool = True, one_by_one: bool = False) -> Spec:
+    """Small starts learn two directions, then the third; Xavier's (or all, `at_once`) three together.
+
+    The loss of small starts has plateaus; at once, if not `flat`. `one_by_one`: the second direction comes
+    1,000 steps after the first.
+    """
     end = np.vstack([np.eye(3), -np.eye(3)])
     t = np.array(STEPS) * 2.5
     grown = np.asarray(np.clip(t / 200, 1e-3, 1))
@@ -284,7 +326,9 @@ def octahedron(at_once: bool = False) -> Spec:
     in_turn = np.stack([grown, grown, late], axis=1)
     stages = np.select([t < 300, t < 2000, t < 4000], [1 - 0.816 * t / 300, 0.184, 0.104], 0.0475)
     plain = np.where(t < 300, 1 - 0.9525 * t / 300, 0.0475)
-    small, stages = (together, plain) if at_once else (in_turn, stages)
+    if one_by_one:
+        in_turn[:, 1] = np.clip((t - 1000) / 300, 1e-3, 1)
+    small, stages = together if at_once else in_turn, stages if flat else plain
     courses = [end * way[:, None, :] for way in (together, small)]
     return Spec(
         experiment="octahedron", W=[end, end], restarts=4, axes={"init": ["xavier_normal", "normal"]},
@@ -317,15 +361,16 @@ def adversarial(follows: bool = True, least: float = 0.0) -> Spec:
 large = partial(basic, "basic_large", 80, 20, 0.9)
 
 
-def doubling(grows: bool = True) -> Spec:
-    """m / D* features for every m, or as many for all."""
+def doubling(grows: bool = True, longer: bool = False) -> Spec:
+    """m / D* features for every m, all of them at the largest; or as many for all, or `longer` ones."""
     return Spec(
         experiment="doubling",
         W=[
-            place(40, m, *(((2 * k, 2 * k + 1), DIGON) for k in range(m if grows else 4)))
-            for m in (4, 8, 16) * 2
+            place(40, m, *(((2 * k, 2 * k + 1), DIGON) for k in range(min(m, 20) if grows else 4)))
+            * (np.sqrt(m / 4) if longer else 1)
+            for m in (4, 8, 16, 32) * 2
         ],
-        axes={P: [0.3, 0.2], "seed": [0, 1, 2]},
+        axes={P: [0.3, 0.2], "seed": [0, 1, 2, 3]},
     )
 
 
