@@ -13,12 +13,12 @@ SECTION = "The Geometry of Superposition: non-uniform superposition"
 
 def _branches(run: Run) -> tuple[Branch, Branch, float]:
     """Lowest losses over the last feature's p, of two digons without it and of pentagons; the others' p."""
-    rows = restarts(run, ["last_probability", "loss"], ["feature_probability"])
+    rows = restarts(run, ["last_probability", "loss", "loss_ratio"], ["feature_probability"])
     others = np.unique(rows["feature_probability"][:, 0])
     need(len(others) == 1, "needs one density that the other features share")
     shape = np.array([pentagon_or_digons(W) for W in restart_weights(run)])
     digons, pentagon = (
-        Branch.least(rows["last_probability"][shape == name], rows["loss"][shape == name])
+        Branch.least(*(rows[column][shape == name] for column in ("last_probability", "loss", "loss_ratio")))
         for name in ("digons", "pentagon")
     )
     return digons, pentagon, float(others[0])

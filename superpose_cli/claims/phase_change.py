@@ -150,15 +150,17 @@ def _two_branches(run: Run) -> list[tuple[float, Branch, Branch]]:
 
     For r in 0.3 .. 3.5 but not near 1, where the change happens at dense p, without a clean phase.
     """
-    rows = restarts(run, ["feature_probability", "last_importance", "loss"], ["regime", "norm", "row_sum"])
-    p, r, loss = (rows[name] for name in ("feature_probability", "last_importance", "loss"))
+    columns = ["feature_probability", "loss", "loss_ratio"]
+    rows = restarts(run, ["last_importance", *columns], ["regime", "norm", "row_sum"])
+    r = rows["last_importance"]
     fate = fates(*(rows[name] for name in ("regime", "norm", "row_sum")))
     pair, alone = fate == "superposed", (fate == "ignored") | (fate == "dedicated")
     importance = np.unique(r)
     uneven = np.maximum(importance, 1 / importance)
     found = []
     for value in importance[(uneven >= 1.25) & (uneven <= 3.5)].tolist():
-        both = (Branch.least(p[some], loss[some]) for some in (pair & (r == value), alone & (r == value)))
+        own = (pair & (r == value), alone & (r == value))
+        both = (Branch.least(*(rows[name][some] for name in columns)) for some in own)
         found.append((value, *both))
     return found
 

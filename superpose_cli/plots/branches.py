@@ -48,6 +48,8 @@ class Meeting:
     """Loss over that of the best constant output."""
     slopes: tuple[float, float]
     """d ln loss / d ln density of both."""
+    ends: dict[str, tuple[float, float]]
+    """Of both: density and ratio of the last stored point where it is cheaper; what follows is fitted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,27 +148,33 @@ def meetings(p: F64, losses: dict[str, F64], unit: F64) -> tuple[Meeting, ...]:
     branches = {}
     for name, loss in losses.items():
         there = np.isfinite(loss[order])
-        branches[name] = Branch(p[there], loss[order][there])
+        branches[name] = Branch(p[there], loss[order][there], unit[there])
     found = []
     for below, above in permutations(branches, 2):
         cross = crossing(branches[below], branches[above])
         rest = [branch for name, branch in branches.items() if name not in (below, above)]
-        if cross is None or any(_at(branch, cross.at) < cross.loss for branch in rest):
+        if cross is None or any(_ratio(branch, cross.at) < cross.ratio for branch in rest):
             continue
         above_it = np.searchsorted(p, cross.at)
         if all(np.isin(p[above_it - 1 : above_it + 1], branches[k].density).any() for k in (below, above)):
-            known = np.isfinite(unit)
-            ratio = cross.loss / float(np.interp(np.log(cross.at), np.log(p[known]), unit[known]))
+            first = branches[below].density.searchsorted(cross.at) - 1
+            second = branches[above].density.searchsorted(cross.at)
+            ends = {
+                name: (float(branches[name].density[i]), float(branches[name].ratio[i]))
+                for name, i in ((below, first), (above, second))
+            }
             slopes = (cross.slope, cross.other_slope)
-            found.append(Meeting(below=below, above=above, at=cross.at, ratio=ratio, slopes=slopes))
+            found.append(
+                Meeting(below=below, above=above, at=cross.at, ratio=cross.ratio, slopes=slopes, ends=ends)
+            )
     return tuple(sorted(found, key=lambda meeting: meeting.at))
 
 
-def _at(branch: Branch, density: float) -> float:
-    """The branch's loss between its stored densities; infinite outside of them."""
+def _ratio(branch: Branch, density: float) -> float:
+    """The branch's loss ratio between its stored densities; infinite outside of them."""
     if not len(branch.density):
         return np.inf
-    x, y = np.log(branch.density), np.log(branch.loss)
+    x, y = np.log(branch.density), np.log(branch.ratio)
     return float(np.exp(np.interp(np.log(density), x, y, left=np.inf, right=np.inf)))
 
 
@@ -185,7 +193,7 @@ def draw(data: Branches, style: Style, title: str) -> Figure:
         for name, line in zip(data.classes, ratio, strict=True):
             ax.plot(data.x.positions, line, "o-", ms=2.2 * style.line, color=colours[name], zorder=3)
         for meeting in found:
-            _mark(ax, data, meeting, style)
+            _mark(ax, data, meeting, colours, style)
         ax.set_title(label, fontsize=style.text)
         ax.grid(axis="y")
         set_horizontal(ax, data.x)
@@ -212,8 +220,11 @@ def _colours(style: Style) -> dict[str, str]:
     }
 
 
-def _mark(ax: Axes, data: Branches, meeting: Meeting, style: Style) -> None:
+def _mark(ax: Axes, data: Branches, meeting: Meeting, colours: dict[str, str], style: Style) -> None:
     x = 1 / meeting.at if data.x.is_density else meeting.at
+    for name, (density, ratio) in meeting.ends.items():
+        end = 1 / density if data.x.is_density else density
+        ax.plot([end, x], [ratio, meeting.ratio], color=colours[name], ls=(0, (2, 1.5)), zorder=2)
     ax.plot([x, x], [0, meeting.ratio], color=style.muted, lw=0.6 * style.line, ls=(0, (4, 3)), zorder=1)
     ax.plot(x, meeting.ratio, "o", ms=5.5 * style.line, mfc="none", mec=style.ink, mew=0.8 * style.line,
             zorder=4)  # fmt: skip
@@ -244,9 +255,11 @@ def words(data: Branches) -> Words:
         reading=(
             "A line is the lowest loss of the restarts that end in one class of solutions, over that of the "
             "best constant output, with a dot at each density where one did. Rings: the cheapest class "
-            "changes, where the parabolas through the stored points nearest to the crossing (ln loss over "
-            "ln p) meet, found by bisection. Two lines that cross with different slopes make a kink in the "
-            "best loss: a change of first order."
+            "changes. Its place is found by bisection on fits through the stored points next to it where the "
+            "class is the cheaper one (ln L is linear in ln p and in the logarithm of the best constant's "
+            "loss), dashed. Beyond it a class may have ceased to exist; a dot that lies off the fit is a "
+            "restart that was stuck on its way. Two lines that cross with different slopes make a kink in "
+            "the best loss: a change of first order."
         ),
         source=(
             "“Superposition as a Phase Change” and non-uniform superposition in “The Geometry of "

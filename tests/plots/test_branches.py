@@ -7,7 +7,7 @@ from superpose_cli.plots.registry import PLOTS
 from superpose_cli.plots.stored import Lacks
 from superpose_cli.plots.style import STYLES, find_style
 from superpose_cli.results.run import load_run
-from superpose_cli.toy_model.theory import phase_2_in_1, phase_boundary, polygon
+from superpose_cli.toy_model.theory import ignored_feature_loss, phase_2_in_1, phase_boundary, polygon
 from tests.plots.test_registry import assert_fits
 from tests.synthetic import write_run
 
@@ -16,6 +16,7 @@ LIGHT = find_style("light")
 W = {"ignored": [[1.0], [0]], "dedicated": [[0.0], [1]], "superposed": [[1.0], [-1]]}
 P = np.geomspace(1, 0.01, 20)
 R = np.array([0.5, 2.0])
+UNIT = ignored_feature_loss(P)
 
 
 @pytest.fixture
@@ -25,7 +26,8 @@ def phases(tmp_path):
     loss = np.stack([*(theory[name] for name in W), np.full((20, 2), 1e-9)], axis=2).ravel() / 2
     axes = {"data.feature_probability": P.tolist(), "importance.last_importance": R.tolist()}
     weights = np.tile([*W.values(), [[1.0], [1]]], (40, 1, 1))
-    columns = {"loss": loss, "objective": loss, "loss_ratio": loss / 0.25}
+    unit = np.repeat(np.outer(UNIT, 1 + R).ravel() / 2, 4)
+    columns = {"loss": loss, "objective": loss, "loss_ratio": loss / unit}
     return load_run(write_run(tmp_path / "run", weights, axes=axes, restarts=4, columns=columns))
 
 
@@ -35,13 +37,16 @@ def test_theorys_solutions_cross_on_theorys_boundary(phases) -> None:
     assert data.labels == ("r = 0.5", "r = 2")
     theory = phase_2_in_1(P, 0.5)
     for got, name in zip(data.ratio[0], data.classes, strict=True):
-        np.testing.assert_allclose(got, theory[name] / 2 / 0.25, rtol=1e-6)
+        np.testing.assert_allclose(got, theory[name] / (1.5 * UNIT), rtol=1e-6)
     for found, r, above in zip(data.meetings, R, ("ignored", "dedicated"), strict=True):
         (meeting,) = found
         assert (meeting.below, meeting.above) == ("superposed", above)
-        np.testing.assert_allclose(meeting.at, phase_boundary(r), rtol=1e-2)
-        np.testing.assert_allclose(meeting.slopes[0], 2, rtol=1e-6)
-        assert 0.4 < meeting.slopes[1] < 1
+        at = float(phase_boundary(r))
+        np.testing.assert_allclose([meeting.at, meeting.ratio], [at, 1 / 3], rtol=1e-5)
+        slopes = 2, (1 / 3 - at / 2) / (1 / 3 - at / 4)
+        np.testing.assert_allclose(meeting.slopes, slopes, rtol=1e-4)
+        assert meeting.ends["superposed"][0] == pytest.approx(P[at > P][0])
+        assert meeting.ends[above][0] == pytest.approx(P[at < P][-1])
     assert data.several == (40, 40)
     assert data.unnamed == (40, 160)
 
@@ -50,13 +55,25 @@ def test_words_and_marks_say_where(phases) -> None:
     plotted = PLOT(phases, LIGHT)
     first = plotted.figure.axes[0]
     (meeting,) = PLOT.select(phases).meetings[0]
-    assert [line.get_xdata()[0] for line in first.lines][-1] == pytest.approx(1 / meeting.at)
+    assert [np.asarray(line.get_xdata())[0] for line in first.lines][-1] == pytest.approx(1 / meeting.at)
     assert [text.get_text() for text in first.texts] == [f"p = {meeting.at:.3g}"]
     text = plotted.words.paragraphs[0]
     assert f"costs as much as “the last feature ignored” at p = {meeting.at:.3g}, and less below" in text
     assert "25 % (40 of 160) of the restarts are in none" in plotted.words.paragraphs[1]
     for style in STYLES:
         assert_fits(PLOT, phases, find_style(style))
+
+
+def test_both_classes_are_dashed_from_their_last_point_to_the_ring(phases) -> None:
+    at = float(phase_boundary(R[0]))
+    end = P[at > P][0]
+    meeting = PLOT.select(phases).meetings[0][0]
+    assert meeting.ends["superposed"] == pytest.approx((end, end**2 / 6 / UNIT[at > P][0]))
+    assert meeting.ends["ignored"][1] == pytest.approx(1 / 3)
+    dashed = PLOT(phases, LIGHT).figure.axes[0].lines[3]
+    assert (dashed.get_linestyle(), dashed.get_color()) == ("--", LIGHT.superposed)
+    np.testing.assert_allclose(np.asarray(dashed.get_xdata()), [1 / end, 1 / at])
+    np.testing.assert_allclose(np.asarray(dashed.get_ydata()), [meeting.ends["superposed"][1], 1 / 3])
 
 
 def test_a_crossing_far_from_stored_points_is_not_told(tmp_path) -> None:
