@@ -65,7 +65,7 @@ FAMILIES = {
     "one_hidden": replace(BASE, n_features=2, n_hidden=1, n_batch=256),
     "one_feature": replace(BASE, n_features=1, n_hidden=1, n_batch=1),
     "panel": replace(BASE, n_features=40, n_hidden=9, n_batch=130),
-    "wide": replace(BASE, n_features=70, n_hidden=18, n_batch=130),
+    "wide": replace(BASE, n_features=70, n_hidden=18, n_batch=100),
     "wide_untied": replace(
         BASE, n_features=70, n_hidden=18, n_batch=100, tied=False, hidden_bias=True, optimizer=Optimizer.adamw
     ),
