@@ -23,7 +23,7 @@ SECTION = "Superposition as a Phase Change"
 CLEAR = 1.10
 """Where the second best solution of theory costs at least this times the best, theory is clear."""
 
-DENSE = 0.6
+DENSE = 0.5
 """From this density on, two features of equal importance are mixed at no cost, not one of them ignored."""
 
 
@@ -81,10 +81,10 @@ def phase_2_in_1_agrees(run: Run) -> Measured:
     citation="the terms of phase-2-in-1, with p^2/3 for the two others as a pair",
     experiment="phase_3_in_2",
     expected="the extra feature of the best restart has the fate of least cost in 95 % of the cells, in 96 % "
-    "where theory is clear; where it is, for p < 0.6, all three features are as in the solution of least "
-    "cost in 90 % of the cells of each solution",
-    tolerance="as for phase-2-in-1; 10 %: a solution may have 20 cells, one or two beside others",
-    departs="For p >= 0.6 and r > 1 the least cost in theory has the extra feature dedicated and one of "
+    "where theory is clear; where it is, for p < 0.5, all three features are as in the solution of least "
+    "cost in 96 % of the cells, and in two thirds of those of each solution",
+    tolerance="as for phase-2-in-1; two thirds: on a coarse map a solution may have four cells",
+    departs="For p >= 0.5 and r > 1 the least cost in theory has the extra feature dedicated and one of "
     "the two others ignored: of the 30 cells where this is clear, one comes out so. The two others are "
     "alike, and mixed in the other dimension, which costs the same at p = 1, or still superposed, as trained "
     "lengths and biases make a pair cheaper than theory's.",
@@ -101,19 +101,17 @@ def phase_3_in_2_agrees(run: Run) -> Measured:
         *(np.stack([model.features[name] for model in found]) for name in ("regime", "norm", "row_sum"))
     )
     dense = np.array([model.p for model in found]) >= DENSE
-    agree = {
-        name: (whole == name)[clear & ~dense & (solution == name)] for name in np.unique(solution[~dense])
-    }
-    least = min(len(cells) for cells in agree.values())
-    need(len(agree) >= 3 and least > 0, "needs clear cells of three solutions with p < 0.6")
+    sparse = clear & ~dense
+    agree = {name: (whole == name)[sparse & (solution == name)] for name in np.unique(solution[sparse])}
+    need(len(agree) == 3, f"needs clear cells of three solutions with p < 0.5, the map has {len(agree)}")
     share = {name: float(cells.mean()) for name, cells in agree.items()}
     told = ", ".join(
         f"{name.replace('_', ' ')} {cells.sum()} of {len(cells)}" for name, cells in agree.items()
     )
     corner = (whole == solution)[clear & dense]
     return Measured(
-        extra.holds and min(share.values()) >= 0.9,
-        f"{extra.text}; all three features, clear and p < 0.6: {told}; from 0.6 on "
+        bool(extra.holds and (whole == solution)[sparse].mean() >= 0.96 and min(share.values()) >= 2 / 3),
+        f"{extra.text}; all three features, clear and p < 0.5: {told}; from 0.5 on "
         f"{corner.sum()} of {len(corner)}",
         {**extra.values, **{f"agreement_{name}": value for name, value in share.items()}},
     )
