@@ -33,14 +33,15 @@ from superpose_cli.planning import (
     warnings_of,
 )
 from superpose_cli.plots.names import check_name
-from superpose_cli.results.layout import CONFIG, committed_shards, incomplete_shards, stored_instances
+from superpose_cli.results.layout import CONFIG, MANIFEST, committed_shards, incomplete_shards, unreadable
+from superpose_cli.results.lock import has_workers
 from superpose_cli.results.manifest import Manifest, ReuseMode, RunAxis, now, read_manifest
 from superpose_cli.results.measures import check_attack
-from superpose_cli.results.reading import Tables
+from superpose_cli.results.reading import Tables, stored_instances
 from superpose_cli.results.reuse import Reuse
 from superpose_cli.results.run import load_run
 from superpose_cli.results.store import RunStore
-from superpose_cli.session import RunResult, Session
+from superpose_cli.session import RunResult, Session, check_failures
 
 __all__ = ["RunResult", "load_run", "plan_experiment", "run_experiment"]
 
@@ -56,7 +57,7 @@ def run_experiment(
     fresh: bool = False,
     max_seconds: float | None = None,
     fail_fast: bool = False,
-    reuse: ReuseMode = "same",
+    reuse: ReuseMode | None = None,
     reuse_from: Path | None = None,
     watch: Watch = SILENT,
 ) -> RunResult:
@@ -67,8 +68,9 @@ def run_experiment(
     end the run with status "interrupted" and lose nothing. `fail_fast` raises SuperposeError at the first
     shard with a diverged instance, which is stored. A complete run that lost a file is completed again.
     Instances that runs under `reuse_from` (default: `outputs`) hold are taken over, not trained: those of
-    this arithmetic, of any with `reuse="any-engine"`, none with "none" or `fresh`. Raises ConfigError for
-    what cannot be run, RunError for a folder that cannot be used.
+    this arithmetic ("same", the default), of any with `reuse="any-engine"`, none with "none" or `fresh`; an
+    unfinished run goes on as it began. Raises ConfigError for what cannot be run, RunError for a folder that
+    cannot be used.
     """
     experiment = as_experiment(experiment)
     grid, config, path = _prepare(experiment, out, outputs, fresh, watch)
@@ -76,19 +78,19 @@ def run_experiment(
     ours = stored if stored is not None and stored.run_id == run_id(experiment) else None
     if ours is not None and config.engine.name == "auto" and _is_whole(ours, path, grid):
         _check_cut(ours, grid, path)
-        return _already_done(ours, path, grid)
+        return _already_done(ours, path, grid, fail_fast)
     remote = remote_launcher(config.launcher)
     with nullcontext() if remote is None else remote.open(watch):
         engine, chosen = _choose(config, grid, experiment, remote, ours, watch)
         if ours is not None:  # else the store says what differs
             _check_continues(ours, chosen, config, grid, path)
             if _is_whole(ours, path, grid):
-                return _already_done(ours, path, grid)
+                return _already_done(ours, path, grid, fail_fast)
         check_disk(grid, path, 0 if stored is None else stored_instances(path))
         text = dump_experiment(experiment)
-        mode: ReuseMode = "none" if fresh else reuse
-        if ours is not None and mode == "same" and reuse_from is None:  # it goes on as it began
-            mode, reuse_from = ours.reuse, Path(ours.reuse_from) if ours.reuse_from else None
+        mode, reuse_from = _reused(ours, fresh, reuse, reuse_from)
+        if ours is not None and mode == "none" and not (fresh or reuse):
+            watch.said("as it began: what other runs hold is not reused (--reuse same does)")
         manifest = replace(
             _manifest(experiment, grid, chosen),
             reuse=mode,
@@ -99,6 +101,8 @@ def run_experiment(
             RunStore.create_or_open(path, text, manifest) as store,
             compilation_told(watch.compiling),
         ):
+            if (remote is None or not remote.joins) and has_workers(path):
+                raise RunError(f"jobs of a launcher are at work in {path}: --launcher slurm waits for them")
             for warning in grid.warnings:
                 watch.said(warning)
             if fresh:
@@ -144,7 +148,7 @@ def plan_experiment(
     out: Path | None = None,
     outputs: Path = OUTPUTS,
     fresh: bool = False,
-    reuse: ReuseMode = "same",
+    reuse: ReuseMode | None = None,
     reuse_from: Path | None = None,
     watch: Watch = SILENT,
 ) -> Plan:
@@ -165,7 +169,7 @@ def plan_experiment(
     check_disk(grid, path, n_stored)
     memory = int(engine.free_memory() * config.engine.memory_fraction)
     done = set() if stored is None else committed_shards(path) - incomplete_shards(path)
-    mode = "none" if fresh else reuse
+    mode, reuse_from = _reused(stored, fresh, reuse, reuse_from)
     source = Reuse.find(reuse_from or outputs, mode, grid, engine.numerics, besides=path, said=watch.said)
     found = source.count(shard for shard in range(len(grid.shards())) if shard not in done)
     left = 1 - (n_stored + found.stored) / grid.n_instances
@@ -252,7 +256,20 @@ def run_folder(experiment: Experiment, out: Path | None, outputs: Path, fresh: b
 
 def _stored(path: Path) -> Manifest | None:
     """The manifest of a run that is there already."""
-    return read_manifest(path) if (path / "manifest.json").exists() else None
+    try:
+        there = (path / MANIFEST).exists()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return read_manifest(path) if there else None
+
+
+def _reused(
+    stored: Manifest | None, fresh: bool, reuse: ReuseMode | None, reuse_from: Path | None
+) -> tuple[ReuseMode, Path | None]:
+    """What may be taken over, and from where: as asked, else as an unfinished run began."""
+    if fresh or reuse or reuse_from or stored is None:
+        return "none" if fresh else reuse or "same", reuse_from
+    return stored.reuse, Path(stored.reuse_from) if stored.reuse_from else None
 
 
 def _is_whole(stored: Manifest, path: Path, grid: Grid) -> bool:
@@ -261,7 +278,9 @@ def _is_whole(stored: Manifest, path: Path, grid: Grid) -> bool:
     return there and stored_instances(path) == grid.n_instances
 
 
-def _already_done(stored: Manifest, path: Path, grid: Grid) -> RunResult:
+def _already_done(stored: Manifest, path: Path, grid: Grid, fail_fast: bool) -> RunResult:
+    if fail_fast:
+        check_failures(path, stored.counts)
     return RunResult(
         path=path,
         status="already done",
@@ -278,16 +297,16 @@ def _already_done(stored: Manifest, path: Path, grid: Grid) -> RunResult:
 def _check_continues(stored: Manifest, engine: Chosen, config: Config, grid: Grid, path: Path) -> None:
     """Refuse to mix two arithmetics or two ways of cutting shards in one run.
 
-    A complete run serves whoever names no engine.
+    A whole run serves whoever names no engine; one that lost a file is not mended by another.
     """
-    asked = config.engine.name != "auto" or stored.status != "complete"
-    if asked and stored.numerics != engine.numerics:
+    whole = _is_whole(stored, path, grid)
+    if not (whole and config.engine.name == "auto") and stored.numerics != engine.numerics:
         raise ConfigError(
-            f"{path} was trained with {stored.numerics}, not {engine.numerics}: "
-            f"use --fresh to train again in a new folder"
+            f"{path} was trained with {stored.numerics}, not {engine.numerics}: use --fresh to train again "
+            f"in a new folder{f', or --engine {stored.engine}' * (stored.engine != engine.name)}"
         )
     shards = tuple(committed_shards(path))
-    if stored.status != "complete" and shards and not Tables(path, shards).are_measured_alike():
+    if not whole and shards and not Tables(path, shards).are_measured_alike():
         raise ConfigError(
             f"{path} was begun by superpose {stored.superpose}, whose columns mean other things: "
             f"use --fresh to begin again in a new folder"

@@ -9,6 +9,8 @@ MOST_DEPTH = 32
 """Nested lists and mappings; a configuration has five at most."""
 MOST_NODES = 10**7
 """Values when every alias is written out: a few lines of aliases can stand for billions."""
+MOST_CHARACTERS = 10_000
+"""Of a value; a number in base 60 takes the square of its length to understand."""
 
 REFUSED = "it is no file, but a device or a pipe"
 
@@ -50,6 +52,8 @@ def check_plain(text: str) -> None:
                 raise ValueError(f"its alias *{event.anchor} stands inside what it stands for")
             total += sizes.get(event.anchor, 1)
         elif isinstance(event, yaml.ScalarEvent):
+            if len(event.value) > MOST_CHARACTERS:
+                raise ValueError(f"a value has {len(event.value):,} characters")
             total += 1
         if total > MOST_NODES:
             raise ValueError(f"it has more than {MOST_NODES:,} values")

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +89,8 @@ class Session:
             self._check_failures()
             status = self._work(left, max_seconds)
         except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                self.watch.said("stopped at once; the same command goes on from the last checkpoint")
             # A disk that refuses this as well has told why; whoever looks finds that the lock is free.
             with suppress(SuperposeError):
                 self._end(self._status_at(error))
@@ -145,16 +147,8 @@ class Session:
         self._check_failures()
 
     def _check_failures(self) -> None:
-        """With `fail_fast`, raise SuperposeError where a stored instance has diverged."""
-        if not self.fail_fast or not self.counts["diverged"]:
-            return
-        cells = failed_cells(load_run(self.store.path))
-        places = "; ".join(cell.told() for cell in cells[:MOST_CELLS]) + "; ..." * (len(cells) > MOST_CELLS)
-        raise SuperposeError(
-            f"--fail-fast: {self.counts['diverged']:,} instances diverged: {places}. What was trained is "
-            f"stored in {self.store.path}: `superpose show` lists it with commands to retry, and without "
-            f"--fail-fast the same command goes on"
-        )
+        if self.fail_fast:
+            check_failures(self.store.path, self.counts)
 
     def _status_at(self, error: BaseException) -> Status:
         """What the run is when this ends the session."""
@@ -172,3 +166,19 @@ class Session:
         self.noted = time.monotonic()
         seconds = round(self.spent + time.monotonic() - self.began, 3)
         self.store.update(status=status, counts=dict(self.counts), seconds=seconds, updated=now())
+
+
+def check_failures(run: Path, counts: Mapping[str, int]) -> None:
+    """Raise SuperposeError, as `fail_fast` asks, where an instance of a run has diverged.
+
+    counts: stored instances by status.
+    """
+    if not counts.get("diverged"):
+        return
+    cells = failed_cells(load_run(run))
+    places = "; ".join(cell.told() for cell in cells[:MOST_CELLS]) + "; ..." * (len(cells) > MOST_CELLS)
+    raise SuperposeError(
+        f"--fail-fast: {counts['diverged']:,} instances diverged: {places}. What was trained is stored in "
+        f"{run}: `superpose show` lists it with commands to retry, and without --fail-fast the same command "
+        f"leaves them as they are"
+    )

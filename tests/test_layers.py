@@ -14,6 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     "errors",
     "plain_yaml",
+    "memory",
     "toy_model",
     "experiment",
     "engines",

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superpose_cli.errors import ConfigError, RunError
+from superpose_cli.errors import ConfigError, RunError, SuperposeError
 from superpose_cli.experiment import sharding
 from superpose_cli.experiment.compose import load_experiment
 from superpose_cli.experiment.config import Config
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.pipeline import load_run, plan_experiment, run_experiment
+from superpose_cli.results.lock import RunLock, shard_lock
 from tests.helpers import Listener, digests
 
 SMALL = ("train.steps=30", "train.n_batch=64", "evaluation.n_rows=500", "history.every=10", "engine=torch")
@@ -164,6 +165,43 @@ def test_a_complete_run_that_lost_a_file_is_completed_again(tmp_path, small_shar
     assert load_run(again.path).manifest.counts == {"ok": 9}
 
 
+def test_a_run_that_lost_a_file_is_not_mended_by_another_arithmetic(tmp_path, small_shards):
+    overrides = (*SMALL[:-1], "data.feature_probability=0.1,0.2,0.3", "restarts=3")
+    path = run(tmp_path, *overrides, "engine=torch").path
+    assert run(tmp_path, *overrides, "engine=auto").status == "already done"
+    (path / "instances.parquet" / "shard-000001.parquet").unlink()
+    with pytest.raises(ConfigError, match=r"was trained with torch/.*, not numba/.*, or --engine torch"):
+        run(tmp_path, *overrides, "engine=auto")
+    assert run(tmp_path, *overrides, "engine=torch").status == "complete"
+
+
+def test_a_plan_goes_on_as_the_run_began(tmp_path):
+    run(tmp_path, *SMALL)
+    path = tmp_path / "fresh"
+    overrides = (*SMALL, "restarts=2")
+    run_experiment(load_experiment(overrides), outputs=tmp_path, out=path, reuse="none", max_seconds=0)
+    for reuse, n_reused in ((None, 0), ("same", 1)):
+        plan = plan_experiment(load_experiment(overrides), outputs=tmp_path, out=path, reuse=reuse)
+        assert plan.n_reused == n_reused
+
+
+def test_a_diverged_run_fails_fast_again_and_again(tmp_path):
+    overrides = (*SMALL, "train.optimizer=sgd", "train.learning_rate=1e30")
+    for _ in range(2):
+        with pytest.raises(SuperposeError, match="--fail-fast: 1 instances diverged"):
+            run(tmp_path, *overrides, fail_fast=True)
+    assert run(tmp_path, *overrides).status == "already done"
+
+
+def test_a_run_that_jobs_are_at_work_in_is_left_to_them(tmp_path):
+    path = run(tmp_path, *SMALL, max_seconds=0).path
+    lock = RunLock(path, shard_lock(0))
+    with pytest.raises(RunError, match="jobs of a launcher are at work in"):
+        run(tmp_path, *SMALL)
+    lock.release()
+    assert run(tmp_path, *SMALL).status == "complete"
+
+
 def test_a_run_cut_into_other_shards_is_not_continued(tmp_path, monkeypatch):
     monkeypatch.setattr(sharding, "MAX_INSTANCES", 4)
     overrides = (*SMALL, "data.feature_probability=0.1,0.2,0.3", "restarts=3")
@@ -231,7 +269,7 @@ def test_a_damaged_or_bare_run_says_what_to_do_or_is_mended(tmp_path):
     assert config.read_text() == text
     (shard,) = (done.path / "instances.parquet").iterdir()
     shard.write_bytes(shard.read_bytes()[:100])
-    with pytest.raises(RunError, match="is damaged: delete it and run the same sweep again"):
+    with pytest.raises(RunError, match=r"is damaged \(.*\): delete it and run the same sweep again"):
         run(tmp_path, *SMALL)
     shard.unlink()
     assert run(tmp_path, *SMALL).n_trained == 1

@@ -12,10 +12,10 @@ from superpose_cli.benchmark.rivals import JAX, NOTEBOOK, Rival
 from superpose_cli.benchmark.shapes import SCALE, Shape, batch_of
 from superpose_cli.engines import ENGINES
 from superpose_cli.engines.fma_peak import measure_peak, threads_used
-from superpose_cli.engines.memory import free_memory
 from superpose_cli.engines.packs import is_out_of_memory
 from superpose_cli.engines.training import CHUNK_SECONDS
 from superpose_cli.errors import ConfigError
+from superpose_cli.memory import free_memory
 
 DENSE, SPARSE = 1.0, 0.1
 """The feature probabilities that are timed: all features on, and one in ten."""

@@ -6,6 +6,7 @@ on is one line on stderr; an unexpected exception is a bug and keeps its traceba
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,7 +23,7 @@ class OneLineErrors(TyperGroup):
 
     def main(self, args: Sequence[str] | None = None, *positional: Any, **options: Any) -> Any:
         """Run one command line and exit with its code."""
-        arguments = sys.argv[1:] if args is None else list(args)
+        arguments = [_at_home(text) for text in (sys.argv[1:] if args is None else args)]
         options |= {"prog_name": "superpose", "standalone_mode": False}
         try:
             code = super().main(arguments or ["--help"], *positional, **options)
@@ -32,9 +33,21 @@ class OneLineErrors(TyperGroup):
             sys.exit(fail(str(error), 2))
         except SuperposeError as error:
             sys.exit(fail(str(error), 1))
+        except typer.Abort:  # Ctrl-C, or the end of the input, at a question
+            sys.exit(fail("nothing was done; --yes does not ask", 130))
+        except OSError as error:  # what no command expects: a full pipe, a folder of somebody else's
+            named = f"{error.filename}: " if error.filename else ""
+            sys.exit(fail(f"{named}{error.strerror or error}", 1))
         except MemoryError as error:
             sys.exit(fail(f"out of memory ({error}): use fewer cells or smaller models", 1))
         sys.exit(code or 0)
+
+
+def _at_home(text: str) -> str:
+    """`--out=~/runs` as every shell has `--out ~/runs`; bash leaves the first to the command."""
+    option, equals, value = text.partition("=~")
+    is_path = option.startswith("--") and equals and value[:1] in ("", "/")
+    return f"{option}={Path.home()}{value}" if is_path else text
 
 
 def fail(message: str, code: int) -> int:

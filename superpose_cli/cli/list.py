@@ -72,8 +72,8 @@ def _engines() -> list[dict[str, Any]]:
 
 def _runs(outputs: Path) -> list[dict[str, Any]]:
     """The newest first; one that cannot be read says why in place of its status."""
-    from superpose_cli.results.layout import stored_instances
     from superpose_cli.results.manifest import read_manifest
+    from superpose_cli.results.reading import stored_instances
 
     records = []
     for path in find_runs(outputs):

@@ -174,10 +174,12 @@ class ReuseMode(StrEnum):
 
 
 Reuse = Annotated[
-    ReuseMode,
+    ReuseMode | None,
     typer.Option(
         "--reuse",
-        help="Take over instances of other runs: those with the same arithmetic, of any engine, or none.",
+        help="Take over instances of other runs: those with the same arithmetic (default), of any engine, "
+        "or none.",
+        show_default=False,
         rich_help_panel="Where",
     ),
 ]

@@ -21,7 +21,7 @@ def plan(
     launcher: options.Launcher = None,
     out: options.Out = None,
     fresh: options.Fresh = False,
-    reuse: options.Reuse = options.ReuseMode.same,
+    reuse: options.Reuse = None,
     reuse_from: options.ReuseFrom = None,
     json_: options.Json = False,
 ) -> None:
@@ -39,7 +39,12 @@ def plan(
     )
     with watch_for(quiet=False) as watch:
         found = plan_experiment(
-            experiment, out=out, fresh=fresh, reuse=reuse.value, reuse_from=reuse_from, watch=watch
+            experiment,
+            out=out,
+            fresh=fresh,
+            reuse=reuse.value if reuse else None,
+            reuse_from=reuse_from,
+            watch=watch,
         )
     if json_:
         print_json(asdict(found))

@@ -14,7 +14,7 @@ def sweep(
     launcher: options.Launcher = None,
     out: options.Out = None,
     fresh: options.Fresh = False,
-    reuse: options.Reuse = options.ReuseMode.same,
+    reuse: options.Reuse = None,
     reuse_from: options.ReuseFrom = None,
     max_seconds: options.MaxSeconds = None,
     fail_fast: options.FailFast = False,
@@ -40,7 +40,7 @@ def sweep(
             fresh=fresh,
             max_seconds=max_seconds,
             fail_fast=fail_fast,
-            reuse=reuse.value,
+            reuse=reuse.value if reuse else None,
             reuse_from=reuse_from,
             watch=watch,
         )

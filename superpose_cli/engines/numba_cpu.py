@@ -14,7 +14,6 @@ import numpy as np
 from superpose_cli.engines import compiled_sampling
 from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, initial_state
 from superpose_cli.engines.lanes import LANES
-from superpose_cli.engines.memory import free_memory
 from superpose_cli.engines.narrow_tiles import MOST_HIDDEN
 from superpose_cli.engines.numba_evaluation import Sums, measure
 from superpose_cli.engines.numba_expected import train_population
@@ -27,6 +26,7 @@ from superpose_cli.engines.tables import finite_tables, unit_norm_rows
 from superpose_cli.engines.threads import on_threads
 from superpose_cli.experiment.config import Activation, DataKind, Objective, Optimizer, Reduction, Target
 from superpose_cli.experiment.instances import Family, InstanceBatch
+from superpose_cli.memory import free_memory
 from superpose_cli.toy_model.model import PARAMETERS
 from superpose_cli.toy_model.philox import BLOCK_ROWS, Stream
 from superpose_cli.toy_model.sampling import bounds

@@ -13,12 +13,12 @@ import torch
 
 from superpose_cli.engines import compiled_sampling
 from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, concatenate, initial_state, take
-from superpose_cli.engines.memory import free_memory
 from superpose_cli.engines.tables import HeldTables, unit_norm_rows
 from superpose_cli.engines.torch_steps import RowsAt, Steps
 from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.config import DataKind, Objective
 from superpose_cli.experiment.instances import Family, InstanceBatch
+from superpose_cli.memory import free_memory
 from superpose_cli.toy_model.model import PARAMETERS, forward, target_of
 from superpose_cli.toy_model.objective import gradient
 from superpose_cli.toy_model.philox import Stream

@@ -16,7 +16,6 @@ from triton import knobs
 from triton.runtime import OutOfResources, driver
 
 from superpose_cli.engines.base import NUMERICS_VERSION, Evaluation, State, initial_state
-from superpose_cli.engines.memory import free_memory
 from superpose_cli.engines.sums import evaluation_of
 from superpose_cli.engines.tables import HeldTables, unit_norm_rows
 from superpose_cli.engines.torch_reference import checked_device
@@ -28,6 +27,7 @@ from superpose_cli.engines.triton_updates import Hyper, Trained
 from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.config import DataKind, Reduction
 from superpose_cli.experiment.instances import Family, InstanceBatch
+from superpose_cli.memory import free_memory
 from superpose_cli.toy_model.model import PARAMETERS
 from superpose_cli.toy_model.optim import rate_factor
 from superpose_cli.toy_model.sampling import bounds

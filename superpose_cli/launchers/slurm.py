@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ class SlurmLauncher:
     """A SLURM cluster that is to train a run; a `Remote`."""
 
     shared = True
+    joins = True
 
     def __init__(self, config: LauncherConfig) -> None:
         self.cores: int | None = config.cpus or 1
@@ -196,8 +198,10 @@ class SlurmRun:
         try:
             if self._folder.is_symlink():
                 raise RunError(f"{self._folder} is a link: remove it, jobs would be read from elsewhere")
-            self._folder.mkdir(exist_ok=True)
-            executor = submitit.SlurmExecutor(self._folder, max_num_timeout=MOST_REQUEUES)
+            # New for each submission: a job that starts at once would load what lies there by its number.
+            folder = self._folder / uuid.uuid4().hex
+            folder.mkdir(parents=True)
+            executor = submitit.SlurmExecutor(folder, max_num_timeout=MOST_REQUEUES)
             executor.update_parameters(job_name=self._name, array_parallelism=self._most, **self._parameters)
             with executor.batch():
                 jobs = [executor.submit(task) for task in tasks]
@@ -223,7 +227,7 @@ class SlurmRun:
 
     def _last_words(self) -> str:
         """The last line of the newest log."""
-        logs = sorted(self._folder.glob("*_log.err"), key=lambda file: file.stat().st_mtime)
+        logs = sorted(self._folder.glob("*/*_log.err"), key=lambda file: file.stat().st_mtime)
         lines = logs[-1].read_text(errors="replace").split("\n") if logs else []
         return next((line.strip() for line in reversed(lines) if line.strip()), "there is no log")
 

@@ -29,7 +29,7 @@ from superpose_cli.results import layout
 from superpose_cli.results.checkpoint import Checkpoint, begun_keys
 from superpose_cli.results.lock import Held, RunLock, shard_lock
 from superpose_cli.results.manifest import dump_manifest, now, read_manifest
-from superpose_cli.results.reading import stored_statuses
+from superpose_cli.results.reading import stored_instances, stored_statuses
 from superpose_cli.results.reuse import NO_HISTORY, Reuse, TableSet
 from superpose_cli.results.store import commit_shard
 
@@ -129,7 +129,7 @@ class Worker:
         try:
             if not layout.is_committed(self.run, shard):
                 tables, reused = self.tables(shard, progress, stop)
-                commit_shard(self.run, shard, **tables)
+                commit_shard(self.run, shard, self.run_id, **tables)
         except BaseException:
             lock.release()
             raise
@@ -145,6 +145,8 @@ class Worker:
                 if stop():
                     raise Interrupted from None
                 time.sleep(WAIT_SECONDS)
+            except OSError as error:
+                raise layout.cannot_write(self.run, error) from error
 
     def _train(
         self,
@@ -194,7 +196,7 @@ def choose(config: str) -> Chosen:
 
 def note_complete(job: Job) -> None:
     """Note in the manifest that all is stored, if it is and no coordinator is there to note it."""
-    stored = layout.stored_instances(job.run)
+    stored = stored_instances(job.run)
     try:
         lock = RunLock(job.run)
     except Held:

@@ -329,7 +329,6 @@ def draw(
         )
     ready = [(plot, plot.select(run)) for plot in wanted]
     folder = run.path / "figures" if folder is None else folder
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for plot, data in ready:
         words = plot.words(data)

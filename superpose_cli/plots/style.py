@@ -241,9 +241,13 @@ def find_style(name: str) -> Style:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A draft beside `path` to write; it takes the place of `path` at the end, unless an error came up."""
+    """A draft beside `path` to write; it takes the place of `path` at the end, unless an error came up.
+
+    Folders are made on the way. SuperposeError where the disk refuses.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
         draft.replace(path)
     except OSError as error:

@@ -75,7 +75,6 @@ def keep_figures(figures: Sequence[Figure], run: Path) -> list[Path]:
     RunError where that folder is a link to somewhere else.
     """
     folder = figures_folder(run)
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for figure in figures:
         paths.append(folder / f"{figure.name}.png")

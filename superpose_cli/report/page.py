@@ -99,7 +99,6 @@ def render(chapters: Sequence[Chapter], verified: Sequence[Verified], title: str
 def write_page(path: Path, text: str) -> None:
     """Put the page in the place of `path`, whole or not at all; SuperposeError if the disk refuses."""
     with replacing(path) as draft:
-        path.parent.mkdir(parents=True, exist_ok=True)
         draft.write_text(text, encoding="utf-8")
 
 

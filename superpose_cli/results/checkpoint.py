@@ -155,9 +155,18 @@ def begun_keys(run: Path, shard: int, run_id: str, numerics: str) -> list[U64]:
         with open_checkpoint(checkpoint_file(run, shard)) as file:
             header = read_header(file)
         _check_label(header, _label(shard, run_id, numerics))
-        return [np.frombuffer(bytes.fromhex(keys), "<u8").astype(np.uint64) for keys in header["keys"]]
+        found = [np.frombuffer(bytes.fromhex(keys), "<u8").astype(np.uint64) for keys in header["keys"]]
+        _check_once(found)
+        return found
     except (OSError, UnusableCheckpoint, LookupError, TypeError, ValueError):
         return []
+
+
+def _check_once(keys: Sequence[U64]) -> None:
+    """UnusableCheckpoint where two batches name one instance: each would train it."""
+    together = np.concatenate([np.empty(0, np.uint64), *map(np.unique, keys)])
+    if len(np.unique(together)) < len(together):
+        raise UnusableCheckpoint("two of its batches name one instance")
 
 
 def _label(shard: int, run_id: str, numerics: str) -> dict[str, Any]:

@@ -4,13 +4,13 @@ import errno
 import os
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from superpose_cli.errors import RunError, SuperposeError
@@ -19,6 +19,8 @@ from superpose_cli.results.columns import TABLES
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
+DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What reading a damaged table raises; the last is for a name of a column that is no text any more."""
 REPAIR = "delete it and run the same sweep again, what is stored stays"
 """What to do about a damaged file beside the tables."""
 STAGING = ".staging"
@@ -41,10 +43,16 @@ def shard_file(run: Path, table: str, shard: int) -> Path:
 
 
 def stored_shards(run: Path, table: str) -> set[int]:
-    """The shards of one table that have a file; other files are not ours and are ignored."""
+    """The shards of one table that have a file; other files are not ours and are ignored.
+
+    RunError where the folder cannot be read.
+    """
     folder = table_folder(run, table)
-    # Reading a pipe would wait for its other end.
-    names = (path.name for path in folder.iterdir() if not path.is_fifo()) if folder.is_dir() else ()
+    try:
+        # Reading a pipe would wait for its other end.
+        names = [path.name for path in folder.iterdir() if not path.is_fifo()] if folder.is_dir() else []
+    except OSError as error:
+        raise unreadable(folder, error) from error
     matches = (_SHARD_FILE.fullmatch(name) for name in names)
     return {int(match[1]) for match in matches if match}
 
@@ -65,19 +73,6 @@ def is_committed(run: Path, shard: int) -> bool:
     return all(shard_file(run, table, shard).exists() for table in TABLES)
 
 
-def stored_instances(run: Path) -> int:
-    """Instances in the committed shards, by the footers of their files; RunError if one is damaged."""
-    whole = committed_shards(run) - incomplete_shards(run)
-    return sum(_rows(shard_file(run, "instances", shard)) for shard in sorted(whole))
-
-
-def _rows(file: Path) -> int:
-    try:
-        return pq.read_metadata(file).num_rows
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{file} is damaged: delete it and run the same sweep again") from error
-
-
 def read_config(run: Path) -> dict[str, Any]:
     """The settings of `config.yaml`; RunError if it is missing or no YAML mapping."""
     path = run / CONFIG
@@ -85,12 +80,27 @@ def read_config(run: Path) -> dict[str, Any]:
         text = read_plain(path)
         check_plain(text)
         config = yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing: run the same sweep again, what is stored stays") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except (ValueError, yaml.YAMLError) as error:
         reason = str(error).partition("\n")[0]
         raise RunError(f"cannot read {path} ({reason}): {REPAIR}") from None
     if not isinstance(config, dict):
         raise RunError(f"{path} is not a configuration: {REPAIR}")
     return config
+
+
+def shard_notes(run_id: str, shard: int, columns: Sequence[str]) -> dict[bytes, bytes]:
+    """What a shard's file says of itself, so that one in the place of another, or with a column whose name a
+    flipped bit changed (it would be one that is not stored), is found out."""
+    names = blake2b("\n".join(columns).encode(), digest_size=8).hexdigest()
+    return {
+        b"superpose_run": run_id.encode(),
+        b"superpose_shard": str(shard).encode(),
+        b"superpose_columns": names.encode(),
+    }
 
 
 def partial_file(run: Path) -> Path:
@@ -135,9 +145,25 @@ def remove(path: Path) -> None:
 def cannot_write(path: Path, error: OSError) -> SuperposeError:
     """The one line for a full disk, a missing permission and their like."""
     reason = os.strerror(error.errno) if error.errno else str(error)  # Arrow's strerror is a paragraph
-    closed = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-    cure = "ask for the permission to write there" if closed else "make room"
+    cures = dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS), "ask for the permission to write there or "
+    )
+    cures |= dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room or ")
     return SuperposeError(
         f"cannot write {path} ({reason}): what is stored stays readable; "
-        f"{cure} or choose another --out, then run the same command to continue"
+        f"{cures.get(error.errno or 0, '')}choose another --out, then run the same command to continue"
     )
+
+
+def unreadable(path: Path, error: Exception) -> RunError:
+    """The one line for a file or folder of a run that gives no results: damaged, or out of reach.
+
+    What another user owns, or a disk that fails, must not be told to be deleted.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.EACCES, errno.EPERM):
+        return RunError(f"cannot read {path} ({os.strerror(number)}): ask its owner for the permission")
+    if number in (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT):
+        return RunError(f"cannot read {path} ({os.strerror(number)}): try again once its disk answers")
+    reason = str(error).strip().partition("\n")[0].rstrip(".: ")
+    return RunError(f"{path} is damaged ({reason}): delete it and run the same sweep again")

@@ -2,7 +2,7 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -14,12 +14,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from superpose_cli.errors import RunError
+from superpose_cli.memory import free_memory
 from superpose_cli.results import layout
 from superpose_cli.results.columns import MEASURES_VERSION, SCHEMA_VERSION
 from superpose_cli.results.manifest import read_manifest
 
-DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
-"""What reading a damaged file raises; the last is for a name of a column that is no text any more."""
 CHECKED = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
 )
@@ -35,6 +34,7 @@ class Tables:
         self.run = run
         self.shards = shards
         self.schema = cache(self._schema)
+        self._manifest = cache(lambda: read_manifest(run))
         self._footers = cache(self._read_footers)
 
     def lengths(self, table: str) -> list[int]:
@@ -53,8 +53,8 @@ class Tables:
         for footer in self._footers(table):
             try:
                 found = footer.schema.to_arrow_schema()
-            except DAMAGE as error:
-                raise _damaged(layout.table_folder(self.run, table), error) from error
+            except layout.DAMAGE as error:
+                raise layout.unreadable(layout.table_folder(self.run, table), error) from error
             if found not in schemas:
                 schemas.append(found)
         try:
@@ -77,30 +77,53 @@ class Tables:
         RunError for an unknown column, and for a missing, damaged or foreign file.
         """
         schema = self.schema(table)
+        if cells is None:
+            self._check_memory(table, len(columns or schema.names))
         for name in columns or ():
             if name not in schema.names:
                 close = difflib.get_close_matches(name, schema.names, 1)
                 hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(schema.names)}"
                 raise RunError(f"{layout.table_folder(self.run, table)} has no column {name}: {hint}")
-        files = [layout.shard_file(self.run, table, shard) for shard in shards or self.shards]
+        # Arrow takes a `~` at the beginning of a relative path for somebody's home.
+        run = self.run.absolute()
+        files = [layout.shard_file(run, table, shard) for shard in shards or self.shards]
         names = schema.names if columns is None else list(columns)
         try:
             dataset = ds.dataset([str(file) for file in files], schema=schema, format=CHECKED)
             found = dataset.to_table(columns=names, filter=_filter(cells)).unify_dictionaries()
             return found.replace_schema_metadata()  # pandas would obey notes of its own in it
-        except DAMAGE as error:
-            raise _damaged(_first_unreadable(files, names), error) from error
+        except layout.DAMAGE as error:
+            raise layout.unreadable(_first_unreadable(files, names), error) from error
+
+    def _check_memory(self, table: str, n_columns: int) -> None:
+        """RunError where a table cannot be held: a small file may say of itself that it has any size."""
+        rows, memory = sum(self.lengths(table)), free_memory()
+        if rows * n_columns * 4 > memory:
+            raise RunError(
+                f"{layout.table_folder(self.run, table)} has {rows:,} rows, more than the "
+                f"{memory / 1e9:.1f} GB of free memory hold: read it in parts, with DuckDB or Polars"
+            )
 
     def _read_footers(self, table: str) -> list[pq.FileMetaData]:
-        footers = [_footer(layout.shard_file(self.run, table, shard), table) for shard in self.shards]
+        manifest = self._manifest()
+        footers = [
+            _footer(layout.shard_file(self.run, table, shard), table, manifest.run_id, shard)
+            for shard in self.shards
+        ]
         if table == "instances":
-            rows, most = sum(footer.num_rows for footer in footers), read_manifest(self.run).n_instances
+            rows, most = sum(footer.num_rows for footer in footers), manifest.n_instances
             if rows > most:  # else nothing bounds the memory that reading takes
                 raise RunError(
                     f"{layout.table_folder(self.run, table)} is damaged (it has {rows:,} instances, the grid "
-                    f"{most:,}): delete it and run the same sweep again"
+                    f"{most:,}): run the same sweep with --fresh"
                 )
         return footers
+
+
+def stored_instances(run: Path) -> int:
+    """Instances in the committed shards, by the footers of their files; RunError if one is damaged."""
+    whole = layout.committed_shards(run) - layout.incomplete_shards(run)
+    return sum(Tables(run, tuple(sorted(whole))).lengths("instances"))
 
 
 def stored_statuses(run: Path, shards: Sequence[int]) -> Counter[str]:
@@ -118,18 +141,27 @@ def _filter(cells: Cells | None) -> pc.Expression | None:
     return cell.isin(wanted) & (cell >= int(wanted[0])) & (cell <= int(wanted[-1]))
 
 
-def _footer(file: Path, table: str) -> pq.FileMetaData:
+def _footer(file: Path, table: str, run_id: str, shard: int) -> pq.FileMetaData:
     if file.is_fifo():  # opening it would wait for its other end
         raise RunError(f"{file} is a pipe: delete it and run the same sweep again")
     try:
-        footer = pq.read_metadata(file)
+        footer = pq.read_metadata(file.absolute())
+        expected = layout.shard_notes(run_id, shard, footer.schema.to_arrow_schema().names)
     except FileNotFoundError:
         raise RunError(f"{file} is missing: run the same sweep again, it trains that shard anew") from None
-    except DAMAGE as error:
-        raise _damaged(file, error) from error
+    except layout.DAMAGE as error:
+        raise layout.unreadable(file, error) from error
     notes = footer.metadata or {}
     if notes.get(b"superpose_table") != table.encode():
         raise RunError(f"{file} is not superpose's {table} table: delete it and run the same sweep again")
+    wrong = [name for name, value in expected.items() if notes.get(name, value) != value]  # older: no notes
+    if b"superpose_columns" in wrong:
+        raise RunError(f"{file} is damaged (a column's name): delete it and run the same sweep again")
+    if wrong:
+        raise RunError(
+            f"{file} is shard {_told(notes, b'superpose_shard')} of run {_told(notes, b'superpose_run')}, "
+            f"out of place: delete it and run the same sweep again"
+        )
     version = notes.get(b"superpose_schema", b"")
     if not version.isdigit():
         raise RunError(
@@ -140,8 +172,8 @@ def _footer(file: Path, table: str) -> pq.FileMetaData:
     return footer
 
 
-def _damaged(file: Path, error: Exception) -> RunError:
-    return RunError(f"{file} is damaged ({_line(error)}): delete it and run the same sweep again")
+def _told(notes: Mapping[bytes, bytes], name: bytes) -> str:
+    return notes.get(name, b"?")[:16].decode(errors="replace")
 
 
 def _first_unreadable(files: list[Path], columns: list[str]) -> Path:
@@ -149,7 +181,7 @@ def _first_unreadable(files: list[Path], columns: list[str]) -> Path:
     for file in files:
         try:
             pq.ParquetFile(file, page_checksum_verification=True).read(columns)
-        except DAMAGE:
+        except layout.DAMAGE:
             return file
     return files[0].parent
 

@@ -43,7 +43,7 @@ class RunStore:
 
     @classmethod
     def create_or_open(cls, path: Path, config_yaml: str, manifest: Manifest) -> Self:
-        """Start the run, or continue it: `created`, `seconds` and `counts` are then the stored ones.
+        """Start the run, or continue it: when it began, how, and what it holds are then as stored.
 
         RunError if another process writes it, if it holds another experiment (naming the first setting
         that differs), or if it is a folder of something else. Removes what a crash left half-committed.
@@ -58,9 +58,8 @@ class RunStore:
             _check_content(path, config_yaml, manifest)  # another process may have been here before the lock
             if (path / layout.MANIFEST).exists():
                 stored = read_manifest(path)
-                manifest = replace(
-                    manifest, created=stored.created, seconds=stored.seconds, counts=stored.counts
-                )
+                kept = ("created", "seconds", "counts", "overrides")
+                manifest = replace(manifest, **{name: getattr(stored, name) for name in kept})
             _clean(path)
             layout.write_text(path, layout.CONFIG, config_yaml)
             store = cls(path, manifest, lock)
@@ -96,17 +95,18 @@ class RunStore:
 
     def commit(self, shard: int, *, instances: pa.Table, features: pa.Table, history: pa.Table) -> None:
         """Store a shard's three tables; see `commit_shard`."""
-        commit_shard(self.path, shard, instances=instances, features=features, history=history)
+        tables = {"instances": instances, "features": features, "history": history}
+        commit_shard(self.path, shard, self.manifest.run_id, **tables)
 
 
 def commit_shard(
-    run: Path, shard: int, *, instances: pa.Table, features: pa.Table, history: pa.Table
+    run: Path, shard: int, run_id: str, *, instances: pa.Table, features: pa.Table, history: pa.Table
 ) -> None:
     """Store the three tables of a shard of an opened run, all or nothing; the same shard may come twice.
 
-    Each is written in the staging folder and flushed; then features, history and, when those two are on
-    the disk, instances are renamed into place. SuperposeError if the disk refuses: nothing is then
-    committed.
+    Each says in itself whose shard it is, is written in the staging folder and flushed; then features,
+    history and, when those two are on the disk, instances are renamed into place. SuperposeError if the disk
+    refuses: the shard is then committed or not, as whoever comes next sees.
     """
     tables = {"features": features, "history": history, "instances": instances}
     assert features.num_rows == np.sum(instances["n_features"]), "each feature of an instance is a row"
@@ -114,8 +114,12 @@ def commit_shard(
     target = {table: layout.shard_file(run, table, shard) for table in TABLES}
     try:
         for table, path in partial.items():
-            _write(_canonical(tables[table], ROW_ORDER[table]), path)
+            ordered = _canonical(tables[table], ROW_ORDER[table])
+            notes = {**ordered.schema.metadata, **layout.shard_notes(run_id, shard, ordered.column_names)}
+            _write(ordered.replace_schema_metadata(notes), path)
             layout.sync(path)
+        if layout.is_committed(run, shard):  # by a worker that took over from this one
+            return
         for table in ("features", "history"):
             partial[table].replace(target[table])
             layout.sync(target[table].parent)
@@ -134,7 +138,8 @@ def _write(table: pa.Table, path: Path) -> None:
     numbers = (pa.types.is_floating, pa.types.is_list)
     repeating = [field.name for field in table.schema if not any(kind(field.type) for kind in numbers)]
     options: dict[str, Any] = {"use_dictionary": repeating, "row_group_size": ROW_GROUP}
-    pq.write_table(table, path, compression="zstd", write_page_checksum=True, **options)
+    with path.open("wb") as file:  # of a name, Arrow takes a `~` for somebody's home
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True, **options)
 
 
 def _canonical(table: pa.Table, order: tuple[str, ...]) -> pa.Table:

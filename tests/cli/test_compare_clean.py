@@ -97,3 +97,13 @@ def test_runs_are_listed_where_they_are_looked_for(runs: Path) -> None:
     assert listed.stdout.count("40/40") == 1
     assert "unreadable" in listed.stdout
     assert "is not valid JSON" in listed.stderr
+
+
+def test_clean_without_an_answer_removes_nothing(runs: Path) -> None:
+    partial = runs / "outputs/some/aa000001/.staging/partial-0"
+    partial.parent.mkdir(exist_ok=True)
+    partial.write_bytes(b"x")
+    done = superpose("clean", input="")
+    assert done.exit_code == 130
+    assert "superpose: error: nothing was done; --yes does not ask" in done.output
+    assert partial.exists()

@@ -163,3 +163,13 @@ def test_a_wrong_config_file(text: str, hint: str, outside: Path) -> None:
     (outside / "experiment").mkdir()
     (outside / "experiment" / "wrong.yaml").write_text(f"# @package _global_\n{text}\n")
     fails_in_one_line(f"sweep --config-dir {outside} experiment=wrong", outside)
+
+
+def test_a_home_after_an_equals_sign_is_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bash leaves `--out=~/x` to the command."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    line = ["train", "train.steps=2", "engine=torch", "--quiet", "--out=~/runs/one"]
+    assert CliRunner().invoke(app, line).exit_code == 0
+    assert (tmp_path / "runs/one/manifest.json").is_file()
+    assert not (tmp_path / "~").exists()

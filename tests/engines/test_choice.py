@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from superpose_cli.engines import ENGINES, choose_engine
-from superpose_cli.engines.memory import free_memory
 from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.config import Activation, Dtype, EngineConfig, Objective
+from superpose_cli.memory import free_memory
 from tests.engines.batches import BASE, FAMILIES
 
 NO_GPU = not torch.cuda.is_available()

@@ -89,7 +89,8 @@ def test_a_requeued_job_goes_on_from_its_checkpoint(
     assert "array job" in said
     assert digests(run) == local
     assert read_manifest(run).status == "complete"
-    log = (run / ".staging" / "slurm" / f"{tasks[0]}_0_log.err").read_text()
+    (file,) = run.glob(f".staging/slurm/*/{tasks[0]}_0_log.err")
+    log = file.read_text()
     assert "going on from a checkpoint" in log
 
 
@@ -103,7 +104,8 @@ def test_a_job_whose_time_ends_saves_a_checkpoint_first(
     os.kill(worker, signal.SIGUSR2)  # as SLURM does before the time limit
     wait_until(lambda: is_requeued(superpose, task))
     finished(process)
-    log = (run / ".staging" / "slurm" / f"{task}_0_log.err").read_text()
+    (file,) = run.glob(f".staging/slurm/*/{task}_0_log.err")
+    log = file.read_text()
     assert log.index("stopped; a checkpoint holds") < log.index("going on from a checkpoint")
     assert digests(run) == local
 
