@@ -6,7 +6,7 @@ import numpy as np
 
 from superpose_cli.claims.base import Measured, claim
 from superpose_cli.claims.neurons import carriers
-from superpose_cli.claims.stored import Model, models, need, need_setting
+from superpose_cli.claims.stored import Model, models, need, need_setting, restart_weights
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.metrics import F64
 from superpose_cli.toy_model.theory import ignored_feature_loss
@@ -124,14 +124,13 @@ def computing_neurons_mix(run: Run) -> Measured:
     )
 
 
-def _motifs(model: Model) -> list[tuple[int, int, int]]:
+def _motifs(W: F64, out: F64) -> list[tuple[int, int, int]]:
     """(i, j, k): feature i is computed by neuron k, which also disturbs j, and a second neuron inhibits that.
 
-    Neuron k reads i and j alone, with opposite signs. Its free scale is set so that |in_i in_j| = 1; then
-    |in_i| >= 2 |in_j| and out_j >= 2 out_i > 0. Some neuron q reads i as well, with the same sign, and writes
-    less than minus half as much into j as k does.
+    W and out, the decoder, are (n, m). Neuron k reads i and j alone, with opposite signs. Its free scale is
+    set so that |in_i in_j| = 1; then |in_i| >= 2 |in_j| and out_j >= 2 out_i > 0. Some neuron q reads i as
+    well, with the same sign, and writes less than minus half as much into j as k does.
     """
-    W, out = model.W, model.decoder
     size = np.abs(W)
     reads = size > SIGNIFICANT * size.max(axis=0)
     found = []
@@ -154,19 +153,28 @@ def _motifs(model: Model) -> list[tuple[int, int, int]]:
     source="paper",
     citation="the asymmetric superposition motif: in [2, -1/2], out [1/2, 2], and an inhibiting neuron",
     experiment="asymmetric_motif",
-    expected="at least one such pair of neurons in the best restart",
+    expected="such a pair of neurons in at least a quarter of all restarts",
     tolerance="ratios of 2 and more where the paper's sketch has 4: |in_i| >= 2 |in_j|, out_j >= 2 out_i > "
-    "0; the first neuron reads no third feature by more than 10 % of its largest input weight",
+    "0; the first neuron reads no third feature by more than 10 % of its largest input weight; a quarter: "
+    "half of the starts have one, of 2,000 pairs of Gaussian matrices none",
+    departs="The best restart need not have one: it had with one seed, with another it had not.",
 )
 def asymmetric_motif(run: Run) -> Measured:
-    """Two features share a neuron unequally, large in and small out for one, small in and large out for the
-    other, and a second neuron inhibits the error of the first.
+    """Many models have two features share a neuron unequally, large in and small out for one, small in and
+    large out for the other, and a second neuron inhibit the error of the first.
     """
     need_setting(run, restarts=4, steps=3000, target="abs")
     (model,) = models(run)
-    found = _motifs(model)
-    told = "; ".join(f"neuron {k} computes feature {i} and disturbs {j}" for i, j, k in found[:3])
-    return Measured(bool(found), f"{len(found)} found{': ' if found else ''}{told}", {"motifs": len(found)})
+    weights = restart_weights(run), restart_weights(run, decoder=True)
+    counts = [len(_motifs(W, out)) for W, out in zip(*weights, strict=True)]
+    having = sum(count > 0 for count in counts)
+    best = _motifs(model.W, model.decoder)
+    told = "; ".join(f"neuron {k} computes feature {i} and disturbs {j}" for i, j, k in best[:3])
+    return Measured(
+        4 * having >= len(counts),
+        f"{having} of {len(counts)} restarts have one; the best {len(best)}{': ' if best else ''}{told}",
+        {"restarts_with_motif": having, "restarts": len(counts), "motifs_of_best": len(best)},
+    )
 
 
 CLAIMS = (two_neurons_a_feature, computing_in_superposition, computing_neurons_mix, asymmetric_motif)

@@ -119,14 +119,16 @@ def restarts(run: Run, columns: Sequence[str], features: Sequence[str] = ()) -> 
     return found
 
 
-def restart_weights(run: Run) -> F64:
-    """W (I, n, m) of all restarts but the diverged, in the order of `restarts`.
+def restart_weights(run: Run, decoder: bool = False) -> F64:
+    """W (I, n, m), or W_dec, of all restarts but the diverged, in the order of `restarts`.
 
     Inconclusive where models differ in shape.
     """
     blocks = run.weights(best=False)
     need(len(blocks) == 1, "needs models of one shape")
-    return blocks[0].W[run.instances(["status"])["status"].to_numpy() != "diverged"].astype(np.float64)
+    (block,) = blocks
+    chosen = block.W if block.W_dec is None or not decoder else block.W_dec
+    return chosen[run.instances(["status"])["status"].to_numpy() != "diverged"].astype(np.float64)
 
 
 def need(condition: bool, lacks: str) -> None:
