@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from superpose_cli.plots.words import counted, number
+from superpose_cli.results.manifest import RunAxis
 from superpose_cli.results.run import Run
 
 F64 = npt.NDArray[np.float64]
@@ -33,7 +34,7 @@ _LABELS = {
     "steps": ("training steps", "steps"),
     "n_batch": ("rows a step", "batch"),
 }
-_NAMES = {"relu_output": "ReLU output", "relu_hidden": "ReLU hidden"}
+_NAMES = {"relu_output": "ReLU output", "relu_hidden": "ReLU hidden", "xavier_normal": "Xavier normal"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +122,22 @@ def density_coordinate(probability: F64) -> Coordinate:
 
 def coordinates(run: Run) -> tuple[Coordinate, ...]:
     """The axes with more than one value, the slowest first."""
-    return tuple(_coordinate(axis.keys, axis.values) for axis in run.axes if len(axis.values) > 1)
+    axes = [axis for axis in run.axes if len(axis.values) > 1]
+    return tuple(
+        _starts(run, axis) if axis.keys == ("init",) else _coordinate(axis.keys, axis.values) for axis in axes
+    )
+
+
+def _starts(run: Run, axis: RunAxis) -> Coordinate:
+    """Kinds of initialisation, which are said to be that, with their standard deviation where it is set."""
+    plain = _coordinate(axis.keys, axis.values)
+    rows = run.instances([*axis.columns, "init_std"])
+    texts = []
+    for (value,), text in zip(axis.values, plain.texts, strict=True):
+        stds = np.unique(rows["init_std"].to_numpy(np.float64)[rows[axis.columns[0]] == value])
+        known = len(stds) == 1 and np.isfinite(stds[0])
+        texts.append(f"{text} start" + (f"\nstd = {number(float(stds[0]))}" if known else ""))
+    return replace(plain, texts=tuple(texts))
 
 
 def _coordinate(keys: Sequence[str], values: Sequence[tuple[Any, ...]]) -> Coordinate:

@@ -22,6 +22,8 @@ F64 = npt.NDArray[np.float64]
 
 MOST_LINES = 8
 MOST_PLANES = 8
+PENTAGON = 5
+"""T at which the note shows the data points as a pentagon."""
 MOST_POINTS = 200
 """Data points that are drawn, the first of the table."""
 MOST_LINES_TO_POINTS = 30
@@ -64,10 +66,10 @@ def select(run: Run) -> DoubleDescent:
     test, train = np.full((2, run.n_cells), np.nan)
     test[best["cell"]], train[best["cell"]] = best["loss"] * unit, best["train_loss"] * unit
     planar = set(best["cell"][best["n_hidden"] == 2].tolist())
-    line = next((row for row in cells[:, :, 0].tolist() if all(cell in planar for cell in row)), [])
-    some = [line[i] for i in evenly(len(line), MOST_PLANES)] if line else []
+    first = next((k for k, row in enumerate(cells[:, :, 0].tolist()) if planar.issuperset(row)), None)
+    at = planes_at(x.positions, _mean(test[cells[first]])) if first is not None else []
+    some = cells[first, at, 0].tolist() if first is not None else []
     weights = best_weights(run, np.array(some, dtype=np.int64)) if some else {}
-    texts = [x.texts[i] for i in evenly(len(line), MOST_PLANES)] if line else []
     tables = data_points(run, np.array(some, dtype=np.int64), MOST_POINTS) if some else {}
     planes, points = [], []
     for cell in some:
@@ -82,11 +84,28 @@ def select(run: Run) -> DoubleDescent:
         train=train[cells],
         planes=tuple(planes),
         points=tuple(points),
-        plane_texts=tuple(texts),
+        plane_texts=tuple(x.texts[i] for i in at),
         n_seeds=cells.shape[2],
         note=f"{len(shown)} of {counted(len(labels), 'line')} shown" if len(shown) < len(labels) else "",
         restarts=run.restarts,
     )
+
+
+def planes_at(rows: F64, test: F64) -> list[int]:
+    """Which of the T = `rows`, ascending, are shown in the plane.
+
+    Evenly spaced, with the ends, the worst test loss and the pentagon of data points among them.
+    """
+    chosen = evenly(len(rows), MOST_PLANES).tolist()
+    wanted = [
+        *np.flatnonzero(rows == PENTAGON),
+        *np.flatnonzero(test == np.nanmax(test, initial=-np.inf))[:1],
+    ]
+    for index in map(int, wanted):
+        inner = [i for i in chosen[1:-1] if i not in wanted]
+        if index not in chosen and inner:
+            chosen[chosen.index(min(inner, key=lambda i: abs(i - index)))] = index
+    return sorted(chosen)
 
 
 def pose(W: F64) -> F64:
@@ -217,9 +236,12 @@ def _tell(x: Coordinate, label: str, mean: F64) -> str:
     there = np.flatnonzero(np.isfinite(mean))
     head = f"{sentence(label)}: " if label else ""
     if not len(there):
-        return f"{head}nothing is stored."
+        return f"{head}{'nothing' if head else 'Nothing'} is stored."
     worst, last = there[int(mean[there].argmax())], there[-1]
-    text = f"{head}the test loss is worst, {number(float(mean[worst]))}, at {x.inline[worst]}"
+    text = (
+        f"{head}{'the' if head else 'The'} test loss is worst, {number(float(mean[worst]))}, "
+        f"at {x.inline[worst]}"
+    )
     if worst == last:
         return f"{text}, the largest data set."
     return f"{text}, and {number(float(mean[last]))} at {x.inline[last]}."

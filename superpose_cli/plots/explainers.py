@@ -77,12 +77,13 @@ def draw(data: Explained, style: Style, title: str) -> Figure:
                        float(np.linalg.norm(data.W, axis=1).max()))  # fmt: skip
     n, i, j = len(data.W), data.first, data.second
     _sum_of_directions(axes[0, 0], data, reach, style)
-    _matrix(axes[0, 1], data.W, f"2. $W$: {n} features\nby 2 units", style)
-    _matrix(axes[0, 2], data.G, "3. $W\\,W^T$: features\nby features", style)
+    _matrix(axes[0, 1], data.W, ("unit", "feature"), f"2. $W$: {n} features\nby 2 units", style)
+    _matrix(axes[0, 2], data.G, ("output", "feature"), "3. $W\\,W^T$: features\nby features", style)
     x = np.zeros(n)
     x[i] = 1.0
     _outputs(axes[0, 3], data, x, f"4. the output when\nfeature {i} is on", style)
-    _bars(axes[1, 0], data.W[:, 0], "feature", "polysemanticity:\nunit 0 serves many features", style)
+    heading = "polysemanticity:\nunit 0 serves many features"
+    _bars(axes[1, 0], data.W[:, 0], ("feature", "weight $W_{k0}$"), heading, style)
     near = 1.35 * max(1.0, float(np.linalg.norm(data.W, axis=1).max()))
     _plane(axes[1, 1], near, style)
     for k, row in enumerate(data.W):
@@ -95,10 +96,12 @@ def draw(data: Explained, style: Style, title: str) -> Figure:
     )
     axes[1, 1].set_title(heading, fontsize=style.small)
     own = data.W[j]
-    _bars(axes[1, 2], own, "unit", f"distributed representation:\nfeature {j} lies on both units", style)
+    heading = f"distributed representation:\nfeature {j} lies on both units"
+    _bars(axes[1, 2], own, ("unit", f"weight $W_{{{j}k}}$"), heading, style)
     others = data.G[i].copy()
     others[i] = 0.0
-    _bars(axes[1, 3], others, "output", f"interference: what\nfeature {i} adds to others", style)
+    heading = f"interference: what\nfeature {i} adds to others"
+    _bars(axes[1, 3], others, ("output", f"$W_{i}\\cdot W_k$"), heading, style)
     return figure
 
 
@@ -138,7 +141,8 @@ def _sum_of_directions(ax: Axes, data: Explained, reach: float, style: Style) ->
     ax.set_title(f"1. features are directions:\n$h = W_{i} + W_{j}$, both on", fontsize=style.small)
 
 
-def _matrix(ax: Axes, values: F64, title: str, style: Style) -> None:
+def _matrix(ax: Axes, values: F64, names: tuple[str, str], title: str, style: Style) -> None:
+    """`names`: of the columns and the rows."""
     limit = max(1.0, float(np.abs(values).max()))
     colours = style.diverging(Normalize(-limit, limit)(values))
     ax.imshow(colours, aspect="equal" if values.shape[0] == values.shape[1] else "auto")
@@ -146,17 +150,17 @@ def _matrix(ax: Axes, values: F64, title: str, style: Style) -> None:
         ink = style.background if abs(value) > 0.55 * limit else style.ink
         ax.text(column, row, f"{value:.2f}".replace("-", "−"), ha="center", va="center", color=ink,
                 fontsize=style.small * min(1.0, 5.5 / len(values)))  # fmt: skip
-    ax.set(xticks=range(values.shape[1]), yticks=range(len(values)))
+    ax.set(xticks=range(values.shape[1]), yticks=range(len(values)), xlabel=names[0], ylabel=names[1])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set_title(title, fontsize=style.small)
 
 
-def _bars(ax: Axes, values: F64, label: str, title: str, style: Style) -> None:
+def _bars(ax: Axes, values: F64, labels: tuple[str, str], title: str, style: Style) -> None:
     at = np.arange(len(values))
     ax.bar(at, values, color=np.where(values >= 0, style.dedicated, style.superposed).tolist(), width=0.7)
     ax.axhline(0, color=style.muted, lw=0.6 * style.line)
-    ax.set(xticks=at, xlabel=label)
+    ax.set(xticks=at, xlabel=labels[0], ylabel=labels[1])
     ax.margins(y=0.12)
     ax.set_title(title, fontsize=style.small)
 
@@ -168,7 +172,7 @@ def _outputs(ax: Axes, data: Explained, x: F64, title: str, style: Style) -> Non
     ax.bar(at, np.maximum(before, 0), color=style.dedicated, width=0.7, label="output")
     ax.bar(at, before, fill=False, ec=style.muted, width=0.7, lw=0.8 * style.line, label="before the ReLU")
     ax.axhline(0, color=style.muted, lw=0.6 * style.line)
-    ax.set(xticks=at, xlabel="output")
+    ax.set(xticks=at, xlabel="output", ylabel="value")
     low, high = min(float(before.min()), 0.0), max(float(before.max()), 0.2)
     ax.set_ylim(low - 0.1, high + 0.45 * (high - low))
     ax.legend(loc="upper right", fontsize=0.9 * style.small)

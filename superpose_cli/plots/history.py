@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -32,6 +33,7 @@ MOST_THIN = 200
 
 
 DASHED = (0, (3.2, 1.6))
+BEST_CONSTANT, ZERO = "the best constant output", "the output 0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,7 @@ class Trace:
     best: bool
     step: F64
     loss: F64
-    """Divided by the loss of the best constant output where the plot compares cells in which that differs."""
+    """In the unit of `History.over`."""
     train_loss: F64
     """Likewise, on the table that is trained on; NaN where data are drawn anew in each step."""
 
@@ -55,7 +57,9 @@ class History:
     columns: int
     """Panels in a row."""
     traces: tuple[Trace, ...]
-    relative: bool
+    over: str
+    """The output whose loss all losses are divided by, or '': the best constant one where that differs
+    between cells, 0 where data have norm 1, as in `double_descent`."""
     stored: F64
     """(cells,): stored losses of the shown cells' best restarts, in the unit of the traces."""
     restarts: int
@@ -72,14 +76,13 @@ def select(run: Run) -> History:
     highest = np.where(np.isfinite(ratios["loss_ratio"]), ratios["loss_ratio"], -np.inf).argmax()
     lines, columns = laid_out(over_one_axis(run), int(ratios["cell"][highest]))
     shown = lines.cells[lines.cells >= 0]
-    best = run.best(columns=["cell", "restart", "loss", "loss_ratio"]).set_index("cell").loc[shown]
+    columns_of_best = ["cell", "restart", "loss", "loss_ratio", "unit_norm", "n_features"]
+    best = run.best(columns=columns_of_best).set_index("cell").loc[shown]
     rows = run.history(columns=["cell", "restart", "step", "loss", "train_loss"], cells=shown)
     if len(np.unique(rows["step"].to_numpy())) < 2:
         refuse("history", run, "no losses were recorded during training", "train with history.every=100")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        constant = (best["loss"] / best["loss_ratio"]).to_numpy(dtype=np.float64)
-    relative = bool(np.isfinite(constant).all() and np.ptp(constant) > 1e-3 * constant.max())
-    unit = dict(zip(best.index.tolist(), constant if relative else np.ones(len(best)), strict=True))
+    over, units = _units(best)
+    unit = dict(zip(best.index.tolist(), units.tolist(), strict=True))
     chosen = dict(zip(best.index.tolist(), best["restart"].tolist(), strict=True))
     all_restarts = len(shown) * run.restarts <= MOST_THIN
     rows = rows.sort_values(["cell", "restart", "step"])
@@ -102,15 +105,26 @@ def select(run: Run) -> History:
                     train_loss=train[at] / own_unit,
                 )
             )
-    stored = best["loss"].to_numpy(dtype=np.float64) / (constant if relative else 1.0)
+    stored = best["loss"].to_numpy(dtype=np.float64) / units
     return History(
         lines=lines,
         columns=columns,
         traces=tuple(traces),
-        relative=relative,
+        over=over,
         stored=stored[np.isfinite(stored)],
         restarts=run.restarts,
     )
+
+
+def _units(best: pd.DataFrame) -> tuple[str, F64]:
+    """`History.over`, and the loss of that output in the cell of each row."""
+    if bool((best["unit_norm"].to_numpy() == True).all()):  # noqa: E712 - None where there is no table
+        return ZERO, 1 / best["n_features"].to_numpy(dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        constant = (best["loss"] / best["loss_ratio"]).to_numpy(dtype=np.float64)
+    if np.isfinite(constant).all() and np.ptp(constant) > 1e-3 * constant.max():
+        return BEST_CONSTANT, constant
+    return "", np.ones(len(best))
 
 
 def laid_out(lines: Lines, peak: int) -> tuple[Lines, int]:
@@ -161,7 +175,7 @@ def draw(data: History, style: Style, title: str) -> Figure:
     for ax in grid[-1]:
         ax.set_xlabel("training step")
         ax.locator_params(axis="x", nbins=5) if ax.get_xscale() == "linear" else None
-    label = "loss ÷ loss of the best constant output" if data.relative else "loss"
+    label = f"loss ÷ loss of {data.over}" if data.over else "loss"
     if rows > 1:
         figure.supylabel(label, fontsize=style.text)
     else:
@@ -215,10 +229,10 @@ def words(data: History) -> Words:
     best = [trace for trace in data.traces if trace.best and np.isfinite(trace.loss).all()]
     told = "No best restart has finite losses."
     if best:
-        name = "loss_ratio" if data.relative else "loss"
+        name = "loss_ratio" if data.over == BEST_CONSTANT else "loss"
         told = (
             f"{_course(data, best)} The stored {name} of the best restarts, of the whole evaluation, is "
-            f"{span(data.stored)}."
+            f"{span(data.stored)}{_times(data)}."
         )
     thin = any(not trace.best for trace in data.traces)
     return Words(
@@ -235,7 +249,9 @@ def words(data: History) -> Words:
             + (
                 "Losses are divided by that of the best constant output, since losses at different settings "
                 "of the data do not compare. "
-                if data.relative
+                if data.over == BEST_CONSTANT
+                else "Losses are divided by that of the output 0. "
+                if data.over
                 else ""
             )
             + (
@@ -243,19 +259,30 @@ def words(data: History) -> Words:
                 if data.trained
                 else ""
             )
-            + "A logarithmic step axis is linear from step 0 to the first record after it. A stair is a "
-            "jump from one arrangement of the features to a better one."
+            + "A logarithmic step axis is linear from step 0 to the first record after it."
+            + (
+                ""
+                if data.trained
+                else " A stair is a jump from one arrangement of the features to a better one."
+            )
         ),
         source=(
-            "“Superposition and Learning Dynamics”: there, too, the loss falls in steps as features change "
-            "places."
+            "“Superposition, Memorization, and Double Descent” (2023): losses on the table and on fresh "
+            "rows, there at the end of training."
+            if data.trained
+            else "“Superposition and Learning Dynamics”: there, too, the loss falls in steps as features "
+            "change places."
         ),
     )
 
 
+def _times(data: History) -> str:
+    return " times that of the output 0" if data.over == ZERO else ""
+
+
 def _course(data: History, best: list[Trace]) -> str:
     """Where the losses of the best restarts go: those that fall, and those that end no lower."""
-    unit = " times that of the best constant output" if data.relative else ""
+    unit = f" times that of {data.over}" if data.over else ""
     falls = [trace for trace in best if trace.loss[-1] < trace.loss[0]]
     rises = [trace for trace in best if trace.loss[-1] >= trace.loss[0]]
     over = f"Over {span([trace.step[-1] for trace in best])} steps the recorded loss"
@@ -277,6 +304,11 @@ def _course(data: History, best: list[Trace]) -> str:
     if table:
         last = span([trace.train_loss[-1] for trace in table])
         told += f" On the rows of the table that is trained on it ends at {last}{unit}."
+        if any(trace.train_loss[-1] < trace.train_loss[0] for trace in rises if trace in table):
+            told += (
+                " Where it rises, this is no grokking (a loss on fresh rows that falls long after the one on "
+                "the table) but the reverse: the rows are learnt at the expense of fresh ones."
+            )
     return told
 
 

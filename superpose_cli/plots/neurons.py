@@ -24,6 +24,8 @@ MOST_SEAMED = 64
 """Units whose segments are set apart by a seam."""
 MOST_BROAD = 150
 """Segments of a panel up to which the seams are broad."""
+PART = 0.6
+"""Of the height of a row of panels that is not headings and labels."""
 MOST_NUMBERED = 40
 """Units that have their number below them."""
 
@@ -90,12 +92,14 @@ def draw(data: Neurons, style: Style, title: str) -> Figure:
     depth, reach = -max(sums[len(sums) // 2 :]), max(sums[: len(sums) // 2])
     colours = (style.faint, style.dedicated, style.superposed)
     wide = 72 * figure.get_figwidth() * 0.85 / columns
+    tall = 72 * figure.get_figheight() * PART / len(layout.cells)
+    room = style.small * (reach - depth) / tall
     for ax, k, out, W in zip(axes, places, outputs, stacks, strict=True):
         if not W.size:
             ax.text(0.5, 0.5, "diverged", ha="center", va="center", color=style.muted,
                     fontsize=style.small, transform=ax.transAxes)  # fmt: skip
             continue
-        _panel(ax, W, [colours[kind] for kind in neuron_kinds(data.W[k])], style)
+        _panel(ax, W, [colours[kind] for kind in neuron_kinds(data.W[k])], room, style)
         ax.set(ylim=(1.06 * depth, 1.06 * reach))
         _number_units(ax, data.order[k], wide, style)
         ax.set_xlabel("output weights" if out else tally(W), fontsize=style.small, labelpad=3)
@@ -140,7 +144,8 @@ def _number_units(ax: Axes, order: npt.NDArray[np.intp], wide: float, style: Sty
         ax.tick_params(axis="x", length=0, pad=1.5)
 
 
-def _panel(ax: Axes, W: F64, colours: list[str], style: Style) -> None:
+def _panel(ax: Axes, W: F64, colours: list[str], room: float, style: Style) -> None:
+    """`room`: the height of a segment, in units of W, that a number fits into."""
     n, m = W.shape
     stacks = np.zeros((2, n + 1, m))
     stacks[0, 1:], stacks[1, 1:] = np.cumsum(np.maximum(W, 0), 0), np.cumsum(np.minimum(W, 0), 0)
@@ -157,7 +162,7 @@ def _panel(ax: Axes, W: F64, colours: list[str], style: Style) -> None:
     ax.add_collection(PolyCollection(bars, facecolors=faces, **drawn))
     if m <= 12:
         for k in range(m):
-            for i in np.flatnonzero(np.abs(W[:, k]) > 0.25):
+            for i in np.flatnonzero(np.abs(W[:, k]) > max(0.25, room)):
                 low, high = stacks[int(W[i, k] < 0), i : i + 2, k]
                 ax.text(k, (low + high) / 2, str(i), ha="center", va="center", fontsize=0.8 * style.small,
                         color=style.background)  # fmt: skip

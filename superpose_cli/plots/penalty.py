@@ -1,6 +1,6 @@
 """`penalty`: what an L1 penalty on the hidden layer costs and removes, over its weight."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +25,15 @@ class Penalty:
     """What `penalty` draws; arrays are (lines, x), NaN where a cell is not stored or diverged."""
 
     x: Coordinate
-    """lambda."""
+    """lambda; lambda / p where all features of all models have one p."""
     labels: tuple[str, ...]
     """One per line; ('',) where there is one."""
     loss_ratio: F64
     represented: F64
     superposed: F64
     """Features."""
+    dedicated: F64
+    """(lines,): loss ratio of a feature for each hidden dimension, without a penalty; NaN where not known."""
     note: str
     restarts: int
 
@@ -43,8 +45,8 @@ def select(run: Run) -> Penalty:
         refuse("penalty", run, "it has no axis model.hidden_l1", "sweep experiment=remedies")
     (x,), cells, labels = lines_over(axes, "hidden_l1")
     shown = evenly(len(cells), MOST_LINES)
-    best = best_cells(run, ["loss_ratio", "n_represented", "status"])
-    rows = best_features(run, ["regime"])
+    best = best_cells(run, ["loss_ratio", "n_represented", "status", "n_hidden"])
+    rows = best_features(run, ["regime", "importance", "feature_probability"])
     shared = np.bincount(rows["cell"], rows["regime"] == "superposed", run.n_cells)
     usable = best["cell"][best["status"] != "diverged"]
     found = np.full((3, run.n_cells), np.nan)
@@ -52,15 +54,30 @@ def select(run: Run) -> Penalty:
         found[row, best["cell"]] = best[name]
     found[2] = shared
     found[:, np.setdiff1d(np.arange(run.n_cells), usable)] = np.nan
+    p = np.unique(rows["feature_probability"])
+    least = np.full(run.n_cells, np.nan)
+    if len(p) == 1:
+        x = _over_density(x, float(p[0]))
+        for cell, m in zip(best["cell"].tolist(), best["n_hidden"].tolist(), strict=True):
+            importance = np.sort(rows["importance"][rows["cell"] == cell])[::-1]
+            least[cell] = importance[m:].sum() / importance.sum()
     return Penalty(
         x=x,
         labels=tuple(labels[i] for i in shown),
         loss_ratio=found[0][cells[shown]],
         represented=found[1][cells[shown]],
         superposed=found[2][cells[shown]],
+        dedicated=least[cells[shown]].max(axis=1),
         note=f"{len(shown)} of {counted(len(labels), 'line')} shown" if len(shown) < len(labels) else "",
         restarts=run.restarts,
     )
+
+
+def _over_density(x: Coordinate, p: float) -> Coordinate:
+    """lambda / p: a penalty on features that are on in a share p of the rows weighs p times as much."""
+    positions = x.positions / p
+    texts = tuple(f"λ/p = {number(float(value))}" for value in positions)
+    return replace(x, label=f"weight λ of the L1 penalty ÷ p = {number(p)}", positions=positions, texts=texts)
 
 
 def draw(data: Penalty, style: Style, title: str) -> Figure:
@@ -72,6 +89,8 @@ def draw(data: Penalty, style: Style, title: str) -> Figure:
         look = {"ms": 3 * style.line, "color": colour if several else style.ink, "lw": style.line}
         shared = look | {} if several else look | {"color": style.superposed}
         top.plot(data.x.positions, data.loss_ratio[k], "o-", label=data.labels[k], **look)
+        top.axhline(data.dedicated[k], color=colour if several else style.dedicated, lw=0.7 * style.line,
+                    ls=(0, (4, 3)), zorder=1)  # fmt: skip
         bottom.plot(data.x.positions, data.represented[k], "o--", mfc=style.background, **look)
         bottom.plot(data.x.positions, data.superposed[k], "o-", **shared)
     top.set(ylabel="loss ÷ that of the\nbest constant", ylim=(0, None))
@@ -91,6 +110,10 @@ def draw(data: Penalty, style: Style, title: str) -> Figure:
         for name, face, ls, colour in marks
     ]  # fmt: skip
     bottom.legend(handles=handles, loc="upper right")
+    if np.isfinite(data.dedicated).any():
+        theory = Line2D([], [], color=style.muted if several else style.dedicated, lw=0.7 * style.line,
+                        ls=(0, (4, 3)), label="theory: m features alone")  # fmt: skip
+        top.legend(handles=[theory], loc="upper left")
     if several:
         handles, labels = top.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower right", ncols=min(3, len(labels)))
@@ -105,7 +128,14 @@ def words(data: Penalty) -> Words:
         title="What an L1 penalty on the hidden layer removes, and costs",
         paragraphs=(f"{shown_restart(data.restarts)} {' '.join(told)}{note_sentence(data.note)}",),
         reading=(
-            "Above, the loss without the penalty, over that of the best constant output. Below, the features "
+            "Above, the loss without the penalty, over that of the best constant output"
+            + (
+                "; dashed: theory's for the m features of largest importance with a dimension each and the "
+                "others ignored, at its best without superposition"
+                if np.isfinite(data.dedicated).any()
+                else ""
+            )
+            + ". Below, the features "
             "that are represented (‖W_i‖² > 0.25; hollow), and those among them that share their dimension "
             "(D_i < 0.9; filled): where these end, so does superposition."
         ),

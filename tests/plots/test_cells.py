@@ -184,6 +184,15 @@ def test_lists_are_names(tmp_path) -> None:
     assert shown.texts == ("p = [1.0, 0.5]", "p = [0.1, 0.1]")
 
 
+def test_starts_are_said_to_be_that_with_the_std_that_is_set(tmp_path) -> None:
+    columns = {"init_std": np.array([np.nan, 0.01])}
+    W = np.tile(np.eye(3, 2), (2, 1, 1))
+    axes = {"init": ["xavier_normal", "normal"]}
+    run = load_run(write_run(tmp_path / "run", W, axes=axes, columns=columns))
+    (shown,) = coordinates(run)
+    assert shown.inline == ("Xavier normal start", "normal start, std = 0.01")
+
+
 def test_at_most_ten_stretches_are_told(tmp_path) -> None:
     layout = panels(make(tmp_path, {P: np.geomspace(1, 0.01, 25).tolist()}))
     text = tell(layout, [str(i) for i in range(25)], lambda where, name, _: f"{where}: {name}.")

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.collections import LineCollection, PolyCollection
 
 from superpose_cli.errors import RunError
-from superpose_cli.plots.double_descent import MOST_POINTS
+from superpose_cli.plots.double_descent import MOST_PLANES, MOST_POINTS, planes_at
 from superpose_cli.plots.graphs import graph_of
 from superpose_cli.plots.neurons import ordered, tally
 from superpose_cli.plots.polyhedron import hull_edges
@@ -132,6 +132,18 @@ def test_neurons_are_ordered_counted_and_stacked(tmp_path) -> None:
     assert "arbitrary" not in PLOTS["neurons"](penalised, STYLE).words.paragraphs[0], "L1 turns with no axes"
 
 
+def test_only_segments_that_a_number_fits_into_are_numbered(tmp_path) -> None:
+    """Of 12 weights of 0.3 and one of 3 in a stack of 6.6, in a row of panels of half their usual height."""
+    W = np.zeros((13, 2))
+    W[:12, 0], W[12, 0] = 0.3, 3
+    tall = PLOTS["neurons"](run_of(tmp_path, [W[[0, 12]]]), STYLE).figure.axes[0]
+    assert [text.get_text() for text in tall.texts] == ["0", "1"]
+    axes = {"data.feature_probability": np.geomspace(1, 0.1, 7).tolist()}
+    run = load_run(write_run(tmp_path / "seven", np.tile(W, (7, 1, 1)), axes=axes))
+    figure = PLOTS["neurons"](run, STYLE).figure
+    assert [text.get_text() for text in figure.axes[0].texts] == ["12"]
+
+
 def test_neurons_of_an_untied_model_have_their_output_weights_below(tmp_path) -> None:
     """The asymmetric motif: unit 1 reads [2, -1/2] and writes [1/2, 2]."""
     W = np.array([[[0.0, 2.0], [1.0, -0.5]]])
@@ -219,7 +231,7 @@ def test_double_descent_averages_data_sets(tmp_path) -> None:
     np.testing.assert_allclose(right.lines[0].get_ydata(), [0.5, 1, 0.25])
     text = plotted.words.paragraphs[0]
     assert "averaged over 2 data sets" in text
-    assert "the test loss is worst, 2, at T = 50, and 0.5 at T = 500." in text
+    assert "The test loss is worst, 2, at T = 50, and 0.5 at T = 500." in text
     assert len([ax for ax in plotted.figure.axes if ax.get_title().startswith("T = ")]) == 3
     partial = load_run(
         write_run(
@@ -233,6 +245,18 @@ def test_double_descent_averages_data_sets(tmp_path) -> None:
     assert_fits(PLOTS["double_descent"], load_run(partial.path), STYLE)
     with pytest.raises(RunError, match=r"no axis data\.n_rows"):
         PLOTS["double_descent"](load_run(write_run(tmp_path / "other", np.ones((1, 4, 2)))), STYLE)
+
+
+@pytest.mark.parametrize("worst", [0, 2, 7, 8, 10])
+def test_the_pentagon_of_data_points_and_the_worst_test_loss_are_in_the_plane(worst: int) -> None:
+    rows = np.array([3.0, 4, 5, 6, 7, 8, 25, 50, 100, 250, 500])
+    test = np.ones(11)
+    test[worst], test[3] = 2, np.nan
+    chosen = planes_at(rows, test)
+    assert {0, 2, worst, 10} <= set(chosen)
+    assert len(chosen) == MOST_PLANES
+    assert chosen == sorted(set(chosen))
+    assert planes_at(rows[:3], np.full(3, np.nan)) == [0, 1, 2]
 
 
 def test_data_points_lie_below_the_features_turned_alike(tmp_path) -> None:

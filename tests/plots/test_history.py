@@ -66,7 +66,7 @@ def test_other_restarts_are_drawn_thinly_while_they_are_few(tmp_path, restarts: 
     assert sum(line.get_linewidth() > STYLE.line for line in ax.lines) == 2
 
 
-def finite_history(tmp_path):
+def finite_history(tmp_path, **columns):
     """Two weight decays over T with two data seeds: the loss on fresh rows rises, most of all at T = 50."""
     axes = {"train.weight_decay": [0.01, 1.0], "data.n_rows": [5, 10, 20, 50, 500], "seed": [0, 1]}
     final = np.tile(np.repeat([1.1, 1.2, 1.3, 2.0, 0.5], 2), 2) + 0.01 * np.arange(20)
@@ -75,7 +75,7 @@ def finite_history(tmp_path):
     return load_run(
         write_run(
             tmp_path / "run", np.tile(np.eye(3, 2), (20, 1, 1)), axes=axes, steps=[0, 10],
-            columns={"data_kind": "finite", "loss_ratio": final}, feature_loss=final[:, None],
+            columns={"data_kind": "finite", "loss_ratio": final, **columns}, feature_loss=final[:, None],
             history_loss=fresh, history_train_loss=table,
         )
     )  # fmt: skip
@@ -87,6 +87,22 @@ def test_history_tells_a_loss_that_rises_as_rising(tmp_path) -> None:
     assert "in the others it falls from 1 to 0.58–0.69; 90 % of the fall is done by step 10." in text
     assert "highest at weight decay = 1, T = 50, seed = 1." in text
     assert "On the rows of the table that is trained on it ends at 1e−9." in text
+
+
+def test_where_rows_are_memorised_the_words_say_that_it_is_no_grokking(tmp_path) -> None:
+    """In units of the output 0, whose loss is 1/n for rows of norm 1."""
+    plotted = PLOTS["history"](finite_history(tmp_path, unit_norm=True), STYLE)
+    axes = panel_axes(plotted.figure)
+    np.testing.assert_allclose(np.asarray(axes[0].lines[0].get_ydata()), [3, 3.3])
+    assert plotted.figure.get_supylabel() == "loss ÷ loss of the output 0"
+    text = plotted.words.markdown()
+    assert "goes from 3 to 3.3–6.51 times that of the output 0" in text
+    assert "Where it rises, this is no grokking" in text
+    assert "stair" not in text
+    assert "“Superposition, Memorization, and Double Descent” (2023)" in text
+    fresh = PLOTS["history"](history_run(tmp_path / "fresh", [0.5, 0.5]), STYLE).words.markdown()
+    assert "A stair is a jump" in fresh
+    assert "grokking" not in fresh
 
 
 def test_history_has_the_ends_of_each_axis_and_the_peak(tmp_path) -> None:

@@ -31,19 +31,32 @@ def test_penalty_counts_features_and_superposition(tmp_path) -> None:
     )  # fmt: skip
     plot = PLOTS["penalty"]
     data = plot.select(run)
-    np.testing.assert_allclose(data.x.positions, [0.001, 0.01, 0.1])
+    np.testing.assert_allclose(data.x.positions, [0.01, 0.1, 1], err_msg="over p = 0.1")
+    np.testing.assert_allclose(data.dedicated, 0.5, err_msg="two of four equal features")
     np.testing.assert_array_equal(data.represented, [[4, 2, 0], [4, 4, np.nan]])
     np.testing.assert_array_equal(data.superposed, [[4, 0, 0], [4, 4, np.nan]])
     np.testing.assert_array_equal(data.loss_ratio, [[0.1, 0.5, 1], [0.1, 0.1, np.nan]])
     plotted = plot(run, LIGHT)
     top, bottom = plotted.figure.axes
     np.testing.assert_array_equal(top.lines[0].get_ydata(), [0.1, 0.5, 1])
+    np.testing.assert_array_equal(top.lines[1].get_ydata(), [0.5, 0.5])
     np.testing.assert_array_equal(bottom.lines[1].get_ydata(), [4, 0, 0])
     first, second = plotted.words.paragraphs[0].split("Seed = 1:")
-    assert "from λ = 0.01 on none is in superposition, where 2 features are left at a loss of 0.5" in first
+    assert "from λ/p = 0.1 on none is in superposition, where 2 features are left at a loss of 0.5" in first
     assert "on none is in superposition" not in second
     for style in STYLES:
         assert_fits(plot, run, find_style(style))
+
+
+def test_a_penalty_at_several_densities_is_not_divided_by_one_of_them(tmp_path) -> None:
+    axes = {"data.feature_probability": [0.1, 0.2], "model.hidden_l1": [0.001, 0.01]}
+    run = load_run(write_run(tmp_path / "run", np.stack([PAIRS] * 4), axes=axes))
+    plotted = PLOTS["penalty"](run, LIGHT)
+    data = PLOTS["penalty"].select(run)
+    np.testing.assert_allclose(data.x.positions, [0.001, 0.01])
+    assert np.isnan(data.dedicated).all()
+    assert plotted.figure.axes[1].get_xlabel() == "weight λ of the L1 penalty"
+    assert "theory" not in plotted.words.markdown()
 
 
 def test_twice_the_dimensions_twice_the_features(tmp_path) -> None:
