@@ -101,8 +101,8 @@ def run_experiment(
             RunStore.create_or_open(path, text, manifest) as store,
             compilation_told(watch.compiling),
         ):
-            if (remote is None or not remote.joins) and has_workers(path):
-                raise RunError(f"jobs of a launcher are at work in {path}: --launcher slurm waits for them")
+            if remote is None and has_workers(path):  # workers look at each other's locks, we do not
+                raise RunError(f"jobs of a launcher are at work in {path}: wait, or give the same --launcher")
             for warning in grid.warnings:
                 watch.said(warning)
             if fresh:

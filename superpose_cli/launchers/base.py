@@ -96,8 +96,6 @@ class Remote(Protocol):
     cores: int | None
     gpus: float
     """As in `Job`."""
-    joins: bool
-    """Whether it waits for jobs of its own that are at work already."""
 
     def open(self, watch: Watch) -> AbstractContextManager[Any]:
         """Reach the cluster, and let it go in the end; ConfigError where it cannot do the work."""

@@ -49,8 +49,6 @@ class Failed(NamedTuple):
 class RayLauncher:
     """A Ray cluster that is to train a run; a `Remote`."""
 
-    joins = False
-
     def __init__(self, config: LauncherConfig) -> None:
         self.cores: int | None = config.cpus or 1
         self.gpus = config.gpus or 0.0

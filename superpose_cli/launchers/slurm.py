@@ -51,7 +51,6 @@ class SlurmLauncher:
     """A SLURM cluster that is to train a run; a `Remote`."""
 
     shared = True
-    joins = True
 
     def __init__(self, config: LauncherConfig) -> None:
         self.cores: int | None = config.cpus or 1

@@ -97,11 +97,10 @@ def test_a_coordinator_cleans_nothing_up_while_a_worker_is_at_it(job: Job) -> No
     partial = job.run / ".staging" / "partial-0"
     partial.write_text("half")
     lock = RunLock(job.run, shard_lock(0))
-    try:
+    with pytest.raises(RunError, match="jobs of a launcher are at work"):
         run_experiment(load_experiment(TINY), out=job.run, reuse="none", max_seconds=0)
-        assert partial.exists()
-    finally:
-        lock.release()
+    assert partial.exists()
+    lock.release()
     run_experiment(load_experiment(TINY), out=job.run, reuse="none", max_seconds=0)
     assert not partial.exists()
 
