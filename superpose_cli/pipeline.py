@@ -38,7 +38,7 @@ from superpose_cli.results.lock import has_workers
 from superpose_cli.results.manifest import Manifest, ReuseMode, RunAxis, now, read_manifest
 from superpose_cli.results.measures import check_attack
 from superpose_cli.results.reading import Tables, stored_instances
-from superpose_cli.results.reuse import Reuse
+from superpose_cli.results.reuse import Reuse, as_begun
 from superpose_cli.results.run import load_run
 from superpose_cli.results.store import RunStore
 from superpose_cli.session import RunResult, Session, check_failures
@@ -88,7 +88,7 @@ def run_experiment(
                 return _already_done(ours, path, grid, fail_fast)
         check_disk(grid, path, 0 if stored is None else stored_instances(path))
         text = dump_experiment(experiment)
-        mode, reuse_from = _reused(ours, fresh, reuse, reuse_from)
+        mode, reuse_from = as_begun(ours, fresh, reuse, reuse_from, outputs)
         if ours is not None and mode == "none" and not (fresh or reuse):
             watch.said("as it began: what other runs hold is not reused (--reuse same does)")
         manifest = replace(
@@ -169,7 +169,7 @@ def plan_experiment(
     check_disk(grid, path, n_stored)
     memory = int(engine.free_memory() * config.engine.memory_fraction)
     done = set() if stored is None else committed_shards(path) - incomplete_shards(path)
-    mode, reuse_from = _reused(stored, fresh, reuse, reuse_from)
+    mode, reuse_from = as_begun(stored, fresh, reuse, reuse_from, outputs)
     source = Reuse.find(reuse_from or outputs, mode, grid, engine.numerics, besides=path, said=watch.said)
     found = source.count(shard for shard in range(len(grid.shards())) if shard not in done)
     left = 1 - (n_stored + found.stored) / grid.n_instances
@@ -261,15 +261,6 @@ def _stored(path: Path) -> Manifest | None:
     except OSError as error:
         raise unreadable(path, error) from error
     return read_manifest(path) if there else None
-
-
-def _reused(
-    stored: Manifest | None, fresh: bool, reuse: ReuseMode | None, reuse_from: Path | None
-) -> tuple[ReuseMode, Path | None]:
-    """What may be taken over, and from where: as asked, else as an unfinished run began."""
-    if fresh or reuse or reuse_from or stored is None:
-        return "none" if fresh else reuse or "same", reuse_from
-    return stored.reuse, Path(stored.reuse_from) if stored.reuse_from else None
 
 
 def _is_whole(stored: Manifest, path: Path, grid: Grid) -> bool:

@@ -27,8 +27,12 @@ def in_json(value: Any) -> str:
 def continuing(path: Path) -> str:
     """The command that continues the run in a folder, with the launcher that it has."""
     from superpose_cli.results.layout import read_config
+    from superpose_cli.results.manifest import read_manifest
 
     words = ["superpose", "sweep", "--config", str(path / "config.yaml"), "--out", str(path)]
+    manifest = read_manifest(path)
+    if manifest.reuse_from and manifest.reuse != "none":
+        words += ["--reuse-from", manifest.reuse_from]
     launcher = read_config(path).get("launcher")
     if isinstance(launcher, dict) and launcher.get("name", "local") != "local":
         words += [f"launcher.{key}={value}" for key, value in launcher.items() if value is not None]

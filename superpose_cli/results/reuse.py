@@ -17,13 +17,13 @@ import pyarrow as pa
 
 from superpose_cli.engines.base import Engine, Floats, State, concatenate
 from superpose_cli.engines.training import Trained, history_steps
-from superpose_cli.errors import RunError
+from superpose_cli.errors import ConfigError, RunError
 from superpose_cli.experiment.config import HistoryConfig
 from superpose_cli.experiment.grid import MANY_INSTANCES, Grid
 from superpose_cli.experiment.instances import U64, Family, InstanceBatch
 from superpose_cli.results.columns import FEATURES, HISTORY, IDENTITY, MEASURED, TABLES
 from superpose_cli.results.index import I64, Index, Measured, StoredShard, hex_keys, index_runs
-from superpose_cli.results.manifest import ReuseMode
+from superpose_cli.results.manifest import Manifest, ReuseMode
 from superpose_cli.results.measures import configuration, identity, shard_tables
 from superpose_cli.results.reading import Tables
 from superpose_cli.results.recall import Recall, Recalled
@@ -326,3 +326,22 @@ def _joined(batch: InstanceBatch, parts: list[tuple[I64, State, pa.Table]]) -> R
         return None
     here, states, histories = zip(*parts, strict=True)
     return Recalled(batch.take(np.concatenate(here)), concatenate(states), pa.concat_tables(histories))
+
+
+def as_begun(
+    stored: Manifest | None, fresh: bool, reuse: ReuseMode | None, reuse_from: Path | None, outputs: Path
+) -> tuple[ReuseMode, Path | None]:
+    """What may be taken over, and from where: as asked, else as an unfinished run began.
+
+    A run folder may be a stranger's: what it names outside of `outputs` must be named again (ConfigError).
+    """
+    if fresh or stored is None:
+        return "none" if fresh else reuse or "same", reuse_from
+    mode = reuse or stored.reuse
+    if mode == "none" or reuse_from is not None or not stored.reuse_from:
+        return mode, reuse_from
+    if not Path(stored.reuse_from).resolve().is_relative_to(outputs.resolve()):
+        raise ConfigError(
+            f"this run was begun with --reuse-from {stored.reuse_from}: give that again, or --reuse none"
+        )
+    return mode, Path(stored.reuse_from)

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from superpose_cli.cli.output import continuing
 from superpose_cli.engines import choose_engine, training
+from superpose_cli.errors import ConfigError
 from superpose_cli.experiment import sharding
 from superpose_cli.experiment.fields import FIELDS
 from superpose_cli.experiment.grid import Grid
@@ -242,10 +244,21 @@ def test_other_arithmetic_is_taken_only_when_asked_for_and_says_so(tmp_path):
 
 def test_a_run_goes_on_as_it_began(tmp_path):
     """What it may take over is part of it, whatever the command that continues it."""
-    run(tmp_path / "a", DENSITIES)
-    for begun, reused in (({"fresh": True}, 0), ({"reuse": "none"}, 0), ({"reuse_from": tmp_path / "a"}, 3)):
+    done, _ = run(tmp_path / "a", DENSITIES)
+    for begun, reused in (({"fresh": True}, 0), ({"reuse": "none"}, 0), ({"reuse_from": done.path}, 3)):
         out = tmp_path / "-".join(begun)
         stopped, _ = run(tmp_path / "a", DENSITIES, "restarts=2", out=out, max_seconds=0, **begun)
         assert (stopped.status, stopped.n_stored) == ("interrupted", 0)
-        continued, _ = run(tmp_path / ("b" if reused else "a"), DENSITIES, "restarts=2", out=out)
+        continued, _ = run(tmp_path / "a", DENSITIES, "restarts=2", out=out)
         assert (continued.status, continued.n_reused) == ("complete", reused)
+
+
+def test_a_folder_elsewhere_is_named_again(tmp_path):
+    """A stranger's run folder does not choose what is read."""
+    run(tmp_path / "a", DENSITIES)
+    far, out = tmp_path / "a", tmp_path / "b" / "out"
+    run(tmp_path / "b", DENSITIES, "restarts=2", out=out, max_seconds=0, reuse_from=far)
+    with pytest.raises(ConfigError, match=r"--reuse-from .*: give that again, or --reuse none"):
+        run(tmp_path / "b", DENSITIES, "restarts=2", out=out)
+    assert f"--reuse-from {far}" in continuing(out)
+    assert run(tmp_path / "b", DENSITIES, "restarts=2", out=out, reuse_from=far)[0].n_reused == 3
