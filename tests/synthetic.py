@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -225,3 +226,9 @@ def _rows_of(value: Any, rows: slice) -> Any:
 def _plain(value: Any) -> Any:
     """A NumPy scalar as Python's own."""
     return value.item() if isinstance(value, np.generic) else value
+
+
+def without(table: pa.Table, column: str, notes: Mapping[bytes, bytes] = MappingProxyType({})) -> pa.Table:
+    """As an older superpose left it, which neither had this column nor named its columns."""
+    kept = {name: text for name, text in table.schema.metadata.items() if name != b"superpose_columns"}
+    return table.drop_columns([column]).replace_schema_metadata({**kept, **notes})

@@ -1,7 +1,7 @@
 """Which stored runs stand for training: all under the outputs folder that are sound."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +11,7 @@ import pytest
 from superpose_cli.pipeline import RunResult
 from tests.helpers import digests
 from tests.results.reusing import DENSITIES, run
+from tests.synthetic import without
 
 pytestmark = pytest.mark.usefixtures("small_shards")
 
@@ -102,12 +103,6 @@ def rewrite(run: RunResult, change: Callable[[pa.Table], pa.Table]) -> None:
         pq.write_table(change(pq.read_table(shard)), shard)
 
 
-def without(table: pa.Table, column: str, notes: Mapping[bytes, bytes]) -> pa.Table:
-    """As an older superpose left it, which neither had this column nor named its columns."""
-    kept = {name: text for name, text in table.schema.metadata.items() if name != b"superpose_columns"}
-    return table.drop_columns([column]).replace_schema_metadata({**kept, **notes})
-
-
 def measured_otherwise(table: pa.Table) -> pa.Table:
     """As a superpose left it whose columns were others."""
     return without(table, "vulnerability", {b"superpose_measures": b"0"})
@@ -128,7 +123,7 @@ def test_what_was_measured_otherwise_is_measured_anew(records, count, tmp_path):
 
 def test_a_column_that_is_not_there_is_told(tmp_path):
     old, _ = run(tmp_path / "a", DENSITIES)
-    rewrite(old, lambda table: without(table, "hidden_l1_mean", {}))
+    rewrite(old, lambda table: without(table, "hidden_l1_mean"))
     reusing, said = run(tmp_path / "a", DENSITIES, "restarts=2")
     assert reusing.n_reused == 0
     assert [line for line in said if "nothing of it is reused" in line and "hidden_l1_mean" in line], said

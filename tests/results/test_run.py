@@ -20,7 +20,7 @@ from superpose_cli.errors import RunError
 from superpose_cli.results.columns import FEATURES, HISTORY, INSTANCES
 from superpose_cli.results.run import load_run
 from superpose_cli.results.store import RunStore
-from tests.synthetic import shard_tables, synthetic_manifest, write_run
+from tests.synthetic import shard_tables, synthetic_manifest, without, write_run
 
 RNG = np.random.default_rng(0)
 P = [1.0, 0.1, 0.01]
@@ -169,9 +169,7 @@ def test_only_the_shards_that_are_asked_for_are_read(run: Path) -> None:
 def test_a_run_may_grow_columns(run: Path) -> None:
     """A shard of an older superpose that lacks a column reads as null."""
     file = run / "instances.parquet/shard-000001.parquet"
-    table = pq.read_table(file).drop_columns(["loss_ratio"])
-    del (notes := dict(table.schema.metadata))[b"superpose_columns"]
-    pq.write_table(table.replace_schema_metadata(notes), file)
+    pq.write_table(without(pq.read_table(file), "loss_ratio"), file)
     assert load_run(run).instances(["loss_ratio"])["loss_ratio"].isna().tolist() == [
         False,
         False,
