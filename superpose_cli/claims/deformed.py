@@ -83,6 +83,10 @@ def pentagon_snaps(run: Run) -> Measured:
     need(len(shared) >= 3, f"needs 3 densities that both branches are stored at, the run has {len(shared)}")
     cross = crossing(digons, pentagon)
     if cross is None:
+        cheaper = (
+            digons.loss[np.isin(digons.density, shared)] < pentagon.loss[np.isin(pentagon.density, shared)]
+        )
+        need(bool(cheaper.all() or not cheaper.any()), "needs two densities on either side of the crossing")
         return Measured(False, "the branches do not cross", {"shared": len(shared)})
     return Measured(
         0.24 <= cross.at / p <= 0.30 and cross.slope - cross.other_slope >= 0.2,
