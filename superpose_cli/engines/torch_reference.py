@@ -287,6 +287,7 @@ def _host(tensor: torch.Tensor) -> np.ndarray:
 
 
 def checked_device(name: str) -> torch.device:
+    """The device of this name; ConfigError where PyTorch does not see it."""
     device = torch.device(name)
     if device.type == "cuda":
         if not torch.cuda.is_available():

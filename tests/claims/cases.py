@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from tests.claims import correlated_specs as correlated
 from tests.claims import follow_up_specs as follow_up
+from tests.claims import geometry_specs as geometry
 from tests.claims import paper_specs as paper
 from tests.claims.specs import Spec, another_cell, random_directions
 
@@ -79,47 +80,47 @@ CASES = {
         phase_2, none_is=partial(phase_2, stuck=False), opposite_signs=partial(phase_2, signs=(-1, -1)),
         one_sign_costs_nothing=partial(phase_2, cheap=True), pairs_are_dear=partial(phase_2, shift=0.6),
     ),
-    "sticky-one": case(paper.geometry, smooth=paper.smooth),
+    "sticky-one": case(geometry.geometry, smooth=geometry.smooth),
     "sticky-half": case(
-        paper.geometry, smooth=paper.smooth, another_p=shifted(paper.smooth), knee=paper.knee
+        geometry.geometry, smooth=geometry.smooth, another_p=shifted(geometry.smooth), knee=geometry.knee
     ),
     "half-is-antipodal-pairs": case(
-        paper.geometry, shuffled_W=scrambled(paper.geometry), another_p=shifted(paper.geometry),
-        not_antipodal=paper.crosses,
+        geometry.geometry, shuffled_W=scrambled(geometry.geometry), another_p=shifted(geometry.geometry),
+        not_antipodal=geometry.crosses,
     ),
     "twice-the-dimensions-twice-the-features": case(
         paper.doubling, same_size=partial(paper.doubling, grows=False),
         longer_only=partial(paper.doubling, grows=False, longer=True),
     ),
     "line-at-half": case(
-        paper.dimensionality, shuffled_W=scrambled(paper.dimensionality),
-        more_pentagons=partial(paper.dimensionality, digons=False),
+        geometry.dimensionality, shuffled_W=scrambled(geometry.dimensionality),
+        more_pentagons=partial(geometry.dimensionality, digons=False),
     ),
     "tegum-products": case(
-        paper.dimensionality, shuffled_W=scrambled(paper.dimensionality),
-        all_dedicated=partial(paper.dimensionality, shared=False), leaning=paper.leaning,
+        geometry.dimensionality, shuffled_W=scrambled(geometry.dimensionality),
+        all_dedicated=partial(geometry.dimensionality, shared=False), leaning=geometry.leaning,
     ),
     "pentagons-and-antiprisms": case(
-        paper.dimensionality, paper.geometry, shuffled_W=scrambled(paper.dimensionality),
-        another_p=shifted(paper.dimensionality), no_line=scrambled(paper.geometry),
+        geometry.dimensionality, geometry.geometry, shuffled_W=scrambled(geometry.dimensionality),
+        another_p=shifted(geometry.dimensionality), no_line=scrambled(geometry.geometry),
     ),
-    "pure-polytopes": case(paper.polytopes, shuffled_W=scrambled(paper.polytopes)),
+    "pure-polytopes": case(geometry.polytopes, shuffled_W=scrambled(geometry.polytopes)),
     "dimensions-add-up": case(
-        paper.geometry, shuffled_W=scrambled(paper.geometry), half_empty=paper.half_empty
+        geometry.geometry, shuffled_W=scrambled(geometry.geometry), half_empty=geometry.half_empty
     ),
     "signed-sums-measure-nothing": case(
-        paper.polytopes, shuffled_W=scrambled(paper.polytopes),
-        no_feature=partial(paper.polytopes, size=0.1),
+        geometry.polytopes, shuffled_W=scrambled(geometry.polytopes),
+        no_feature=partial(geometry.polytopes, size=0.1),
     ),
     "polygon-norm-and-bias": case(
-        paper.polytopes, other_bias=partial(paper.polytopes, bias=-0.1),
-        shuffled_W=scrambled(paper.polytopes),
+        geometry.polytopes, other_bias=partial(geometry.polytopes, bias=-0.1),
+        shuffled_W=scrambled(geometry.polytopes),
     ),
-    "pentagon-deforms": case(paper.perturbed, rigid=partial(paper.perturbed, rigid=True)),
+    "pentagon-deforms": case(geometry.perturbed, rigid=partial(geometry.perturbed, rigid=True)),
     "pentagon-snaps": case(
-        paper.perturbed, digons_cheaper=partial(paper.perturbed, digons_cost=0.7),
-        digons_dearer=partial(paper.perturbed, digons_cost=1.3),
-        one_slope=partial(paper.perturbed, digons_slope=0.4), shuffled_W=scrambled(paper.perturbed),
+        geometry.perturbed, digons_cheaper=partial(geometry.perturbed, digons_cost=0.7),
+        digons_dearer=partial(geometry.perturbed, digons_cost=1.3),
+        one_slope=partial(geometry.perturbed, digons_slope=0.4), shuffled_W=scrambled(geometry.perturbed),
     ),
     "correlated-orthogonal": case(
         sets, swapped=partial(sets, swapped=True), indifferent=partial(sets, opposite=(3, 3, 3, 3)),
