@@ -111,7 +111,9 @@ def computing_in_superposition(run: Run) -> Measured:
     tolerance="5 neurons: some carry a stray feature at every density",
 )
 def computing_neurons_mix(run: Run) -> Measured:
-    """The neurons that compute are pure while features are dense, and mixed when they are sparse."""
+    """The neurons that compute read and write one feature while features are dense, and several when they
+    are sparse.
+    """
     found = {p: carriers(model) for p, model in _large(run).items()}
     counts, mixed = {p: one for p, (one, _) in found.items()}, found[min(found)][1]
     dense = [count for p, count in counts.items() if p >= DENSE]

@@ -4,8 +4,8 @@ from superpose_cli.errors import ConfigError
 
 NAMES = (
     *("arrows", "wtw", "norms", "dims", "phase", "success", "history", "spectrum"),
-    *("geometry_graph", "polyhedron", "trajectories", "neurons", "collapse", "double_descent", "explainers"),
-    *("vulnerability", "capacity", "branches", "incidental", "penalty", "scaling"),
+    *("geometry_graph", "polyhedron", "trajectories", "neurons", "weights", "collapse", "double_descent"),
+    *("explainers", "vulnerability", "capacity", "branches", "incidental", "penalty", "scaling"),
     *("analogy", "probing", "recovery"),
 )
 

@@ -12,11 +12,12 @@ from matplotlib.ticker import MaxNLocator
 
 from superpose_cli.plots.cells import Panels, panels
 from superpose_cli.plots.panels import label_rows, panel_figure, tell, write_note
-from superpose_cli.plots.stored import best_cells, best_weights, refuse_if_all_diverged
+from superpose_cli.plots.stored import refuse_if_all_diverged
 from superpose_cli.plots.style import Style
+from superpose_cli.plots.units import Units, best_neurons, is_privileged
 from superpose_cli.plots.words import Words, note_sentence, number, shown_restart, span
 from superpose_cli.results.run import Run
-from superpose_cli.toy_model.neurons import MONOSEMANTIC, neuron_kinds
+from superpose_cli.toy_model.neurons import MONOSEMANTIC
 
 F64 = npt.NDArray[np.float64]
 
@@ -35,12 +36,10 @@ class Neurons:
     """What `neurons` draws: one panel per cell."""
 
     panels: Panels
-    W: tuple[F64, ...]
-    """(n, m) per shown cell, units in `order`; empty where it diverged."""
-    W_dec: tuple[F64, ...]
-    """Likewise the output weights; () where all are the input weights."""
-    order: tuple[npt.NDArray[np.intp], ...]
-    """(m,) per shown cell: the unit that each bar stands for."""
+    units: tuple[Units, ...]
+    """Per shown cell."""
+    tied: bool
+    """Whether in all models the output weights are the input weights."""
     privileged: bool
     """Whether in all models a ReLU or an L1 penalty on the hidden layer sets its units apart."""
     restarts: int
@@ -49,67 +48,45 @@ class Neurons:
 def select(run: Run) -> Neurons:
     """The best restart of each cell."""
     layout = panels(run)
-    weights = best_weights(run, layout.shown)
-    refuse_if_all_diverged("neurons", run, [w.W for w in weights.values()])
-    best = best_cells(run, ["hidden_activation", "hidden_l1"])
-    shown = [weights[cell] for cell in layout.shown.tolist()]
-    orders = tuple(ordered(w.W) for w in shown)
-    tied = all(w.tied for w in shown)
+    units = best_neurons(run, layout.shown)
+    refuse_if_all_diverged("neurons", run, [one.W for one in units])
     return Neurons(
-        panels=layout,
-        W=tuple(w.W[:, order].astype(np.float64) for w, order in zip(shown, orders, strict=True)),
-        W_dec=()
-        if tied
-        else tuple(w.decoder[:, order].astype(np.float64) for w, order in zip(shown, orders, strict=True)),
-        order=orders,
-        privileged=bool(((best["hidden_activation"] == "relu") | (best["hidden_l1"] > 0)).all()),
-        restarts=run.restarts,
-    )
-
-
-def ordered(W: npt.ArrayLike) -> npt.NDArray[np.intp]:
-    """The columns of W (n, m) by kind (mono-, polysemantic, silent), then by their largest feature.
-
-    Empty where W is not finite.
-    """
-    W = np.asarray(W, np.float64)
-    if not np.isfinite(W).all():
-        return np.empty(0, dtype=np.intp)
-    kind = neuron_kinds(W)
-    return np.lexsort((np.abs(W).argmax(axis=0), np.where(kind == 0, 3, kind)))
+        panels=layout, units=tuple(units), tied=all(one.tied for one in units),
+        privileged=is_privileged(run), restarts=run.restarts,
+    )  # fmt: skip
 
 
 def draw(data: Neurons, style: Style, title: str) -> Figure:
     """A bar a unit: its weights stacked away from 0 in feature order, coloured by what it carries."""
-    layout = _two_rows(data.panels) if data.W_dec else data.panels
-    aspect = 0.75 if data.W_dec else 1.25
+    layout = data.panels if data.tied else _two_rows(data.panels)
+    aspect = 1.25 if data.tied else 0.75
     figure, axes = panel_figure(layout, style, title, aspect=aspect, bar=False, equal=False)
     columns = data.panels.cells.shape[1]
-    places = [k for row in layout.cells for k in _numbers_of(row, data.panels)]
-    outputs = [bool(data.W_dec) and r % 2 == 1 for r, row in enumerate(layout.cells) for _ in row[row >= 0]]
-    stacks = [(data.W_dec if out else data.W)[k] for k, out in zip(places, outputs, strict=True)]
-    sums = [np.maximum(sign * W, 0).sum(axis=0).max() for sign in (1, -1) for W in stacks if W.size]
-    depth, reach = -max(sums[len(sums) // 2 :]), max(sums[: len(sums) // 2])
+    shown = [data.units[k] for row in layout.cells for k in _numbers_of(row, data.panels)]
+    outputs = [not data.tied and r % 2 == 1 for r, row in enumerate(layout.cells) for _ in row[row >= 0]]
+    stacks = [one.W_dec if out else one.W for one, out in zip(shown, outputs, strict=True)]
+    finite = [W for one, W in zip(shown, stacks, strict=True) if not one.diverged]
+    depth, reach = (max(np.maximum(sign * W, 0).sum(axis=0).max() for W in finite) for sign in (-1, 1))
     colours = (style.faint, style.dedicated, style.superposed)
     wide = 72 * figure.get_figwidth() * 0.85 / columns
     tall = 72 * figure.get_figheight() * PART / len(layout.cells)
-    room = style.small * (reach - depth) / tall
-    for ax, k, out, W in zip(axes, places, outputs, stacks, strict=True):
-        if not W.size:
+    room = style.small * (reach + depth) / tall
+    for ax, one, out, W in zip(axes, shown, outputs, stacks, strict=True):
+        if one.diverged:
             ax.text(0.5, 0.5, "diverged", ha="center", va="center", color=style.muted,
                     fontsize=style.small, transform=ax.transAxes)  # fmt: skip
             continue
-        _panel(ax, W, [colours[kind] for kind in neuron_kinds(data.W[k])], room, style)
-        ax.set(ylim=(1.06 * depth, 1.06 * reach))
-        _number_units(ax, data.order[k], wide, style)
-        ax.set_xlabel("output weights" if out else tally(W), fontsize=style.small, labelpad=3)
-    if data.W_dec and not any(data.panels.row_labels):
+        _panel(ax, W, [colours[kind] for kind in one.kinds], room, style)
+        ax.set(ylim=(-1.06 * depth, 1.06 * reach))
+        _number_units(ax, one.order, wide, style)
+        ax.set_xlabel("output weights" if out else tally(one.kinds), fontsize=style.small, labelpad=3)
+    if not data.tied and not any(data.panels.row_labels):
         for r in range(len(layout.cells)):
             first = axes[int((layout.cells[:r] >= 0).sum())]
             first.set_ylabel(r"outputs $W_\mathrm{dec}$" if r % 2 else "inputs $W_{ik}$")
     else:
         weights = r"inputs $W_{ik}$, below them outputs $W_\mathrm{dec}$, stacked"
-        label_rows(figure, axes, data.panels, weights if data.W_dec else "weights $W_{ik}$, stacked", style)
+        label_rows(figure, axes, data.panels, "weights $W_{ik}$, stacked" if data.tied else weights, style)
     handles = [Patch(color=colour) for colour in (*colours[1:], colours[0])]
     figure.legend(
         handles, ("one feature's neuron", "several features' neuron", "silent"),
@@ -171,18 +148,18 @@ def _panel(ax: Axes, W: F64, colours: list[str], room: float, style: Style) -> N
     ax.yaxis.set_major_locator(MaxNLocator(4))
 
 
-def tally(W: F64) -> str:
+def tally(kinds: npt.NDArray[np.int8]) -> str:
     """'3 mono, 2 poly, 1 silent', without what there is none of."""
-    counts = np.bincount(neuron_kinds(W), minlength=3)
+    counts = np.bincount(kinds, minlength=3)
     parts = [f"{counts[k]} {name}" for k, name in ((1, "mono"), (2, "poly"), (0, "silent")) if counts[k]]
     return ", ".join(parts)
 
 
 def words(data: Neurons) -> Words:
     """How many units carry one feature, and how many several."""
-    names = [tally(W) if W.size else "diverged" for W in data.W]
-    told = tell(data.panels, names, lambda where, name, at: _tell(where, name, [data.W[i] for i in at]))
-    counts = [np.bincount(neuron_kinds(W), minlength=3) for W in data.W if W.size]
+    names = ["diverged" if one.diverged else tally(one.kinds) for one in data.units]
+    told = tell(data.panels, names, lambda where, name, at: _tell(where, name, [data.units[i] for i in at]))
+    counts = [np.bincount(one.kinds, minlength=3) for one in data.units if not one.diverged]
     warning = "" if data.privileged else (
         " Not all of these models have a ReLU or an L1 penalty on the hidden layer: without either its units "
         "are arbitrary axes, and the stacks say nothing about the model."
@@ -195,15 +172,20 @@ def words(data: Neurons) -> Words:
             "A bar is a hidden unit (its number is below it, while there is room), its segments the weights "
             "W_ik of the features, stacked away from 0 in their order and numbered where there is room. "
             + (
-                "Below, the same units' output weights, coloured as their inputs: a neuron that reads "
-                "feature 1 strongly and feature 4 weakly may write them the other way round. "
-                if data.W_dec
-                else ""
+                ""
+                if data.tied
+                else "Below, the same units' output weights: a neuron that reads feature 1 strongly and "
+                "feature 4 weakly may write them the other way round. "
             )
-            + "Blue: one feature has at least "
-            f"{number(MONOSEMANTIC)} of the unit's squared weights (monosemantic, 'mono'); orange: several "
-            "share it (polysemantic, 'poly'); a unit with squared weights of at most 0.25 in all is "
-            "silent."
+            + f"Blue: one feature has at least {number(MONOSEMANTIC)} of "
+            + (
+                "the unit's squared weights"
+                if data.tied
+                else "what the unit reads and writes (the geometric mean of its shares of the squared input "
+                "weights and of the squared output weights times importance)"
+            )
+            + " (monosemantic, 'mono'); orange: several share it (polysemantic, 'poly'); a unit with squared "
+            "weights of at most 0.25 in all is silent."
         ),
         source=(
             "“Superposition in a Privileged Basis” and “Computation in Superposition”: the neuron weight "
@@ -212,8 +194,7 @@ def words(data: Neurons) -> Words:
     )
 
 
-def _tell(where: str, name: str, group: list[F64]) -> str:
-    carried = np.concatenate([(np.abs(W) > 0.25).sum(axis=0) for W in group if W.size] or [np.zeros(0)])
-    return f"{where}: {name}" + (
-        f"; a unit has weights above 0.25 for {span(carried)} features." if len(carried) else "."
-    )
+def _tell(where: str, name: str, group: list[Units]) -> str:
+    carried = [(np.abs(one.W) > 0.25).sum(axis=0) for one in group if not one.diverged]
+    many = f"; a unit has weights above 0.25 for {span(np.concatenate(carried))} features" if carried else ""
+    return f"{where}: {name}{many}."

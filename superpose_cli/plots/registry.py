@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from matplotlib.figure import Figure
 
@@ -34,6 +34,7 @@ from superpose_cli.plots import (
     success,
     trajectories,
     vulnerability,
+    weights,
 )
 from superpose_cli.plots.names import NAMES, check_name
 from superpose_cli.plots.stored import Lacks
@@ -76,206 +77,153 @@ class Plot:
             return Plotted(figure=self.draw(data, style, words.title), words=words)
 
 
+class _Drawer(Protocol):
+    """What a file of this folder that draws a plot has."""
+
+    def select(self, run: Run, /) -> Any: ...
+    def draw(self, data: Any, style: Style, title: str, /) -> Figure: ...
+    def words(self, data: Any, /) -> Words: ...
+
+
+def _plot(file: _Drawer, name: str, description: str, needs: str, **more: Any) -> Plot:
+    return Plot(
+        name=name, description=description, needs=needs,
+        select=file.select, draw=file.draw, words=file.words, **more,
+    )  # fmt: skip
+
+
 MOVING = "gif"
 """The format of animations."""
 
 PLOTS = {
     plot.name: plot
     for plot in (
-        Plot(
-            name="arrows",
-            description="rows of W as arrows in the plane, a panel for each cell",
-            needs="n_hidden = 2",
-            select=arrows.select,
-            draw=arrows.draw,
-            words=arrows.words,
+        _plot(arrows, "arrows", "rows of W as arrows in the plane, a panel for each cell", "n_hidden = 2"),
+        _plot(
+            matrices,
+            "wtw",
+            "W^T W and the bias, or responses behind a hidden ReLU, a panel for each cell",
+            "any run",
         ),
-        Plot(
-            name="wtw",
-            description="W^T W and the bias, or responses behind a hidden ReLU, a panel for each cell",
-            needs="any run",
-            select=matrices.select,
-            draw=matrices.draw,
-            words=matrices.words,
+        _plot(norms, "norms", "bars of ||W_i|| coloured by interference, a panel for each cell", "any run"),
+        _plot(
+            dims,
+            "dims",
+            "dimensions per feature, D* and D_i, against 1/(1-S), with the fraction lines",
+            "a represented feature",
         ),
-        Plot(
-            name="norms",
-            description="bars of ||W_i|| coloured by interference, a panel for each cell",
-            needs="any run",
-            select=norms.select,
-            draw=norms.draw,
-            words=norms.words,
+        _plot(
+            phase,
+            "phase",
+            "what becomes of an extra feature, trained beside theory",
+            "axes feature_probability and last_importance; n=2 m=1 or n=3 m=2",
         ),
-        Plot(
-            name="dims",
-            description="dimensions per feature, D* and D_i, against 1/(1-S), with the fraction lines",
-            needs="a represented feature",
-            select=dims.select,
-            draw=dims.draw,
-            words=dims.words,
+        _plot(
+            success, "success", "share of the restarts that reach the best, over the grid", "restarts >= 2"
         ),
-        Plot(
-            name="phase",
-            description="what becomes of an extra feature, trained beside theory",
-            needs="axes feature_probability and last_importance; n=2 m=1 or n=3 m=2",
-            select=phase.select,
-            draw=phase.draw,
-            words=phase.words,
+        _plot(
+            history,
+            "history",
+            "loss during training, and on the training rows of a table, a line for each cell",
+            "a recorded history",
         ),
-        Plot(
-            name="success",
-            description="share of the restarts that reach the best, over the grid",
-            needs="restarts >= 2",
-            select=success.select,
-            draw=success.draw,
-            words=success.words,
+        _plot(spectrum, "spectrum", "singular values of W, variances of h, and effective ranks", "any run"),
+        _plot(
+            graphs,
+            "geometry_graph",
+            "who interferes with whom: factors as rings of features, named by shape",
+            "any run",
         ),
-        Plot(
-            name="history",
-            description="loss during training, and on the training rows of a table, a line for each cell",
-            needs="a recorded history",
-            select=history.select,
-            draw=history.draw,
-            words=history.words,
+        _plot(
+            polyhedron,
+            "polyhedron",
+            "rows of W as points in three dimensions with their convex hull",
+            "n_hidden = 3",
         ),
-        Plot(
-            name="spectrum",
-            description="singular values of W, variances of h, and effective ranks",
-            needs="any run",
-            select=spectrum.select,
-            draw=spectrum.draw,
-            words=spectrum.words,
-        ),
-        Plot(
-            name="geometry_graph",
-            description="who interferes with whom: factors as rings of features, named by shape",
-            needs="any run",
-            select=graphs.select,
-            draw=graphs.draw,
-            words=graphs.words,
-        ),
-        Plot(
-            name="polyhedron",
-            description="rows of W as points in three dimensions with their convex hull",
-            needs="n_hidden = 3",
-            select=polyhedron.select,
-            draw=polyhedron.draw,
-            words=polyhedron.words,
-        ),
-        Plot(
-            name="trajectories",
-            description="shares of a dimension and the loss over training",
-            needs="a history with weights",
-            select=trajectories.select,
-            draw=trajectories.draw,
-            words=trajectories.words,
+        _plot(
+            trajectories,
+            "trajectories",
+            "shares of a dimension and the loss over training",
+            "a history with weights",
             frames=moving.frames,
         ),
-        Plot(
-            name="neurons",
-            description="weights of each hidden unit as a stack, mono- and polysemantic",
-            needs="any run",
-            select=neurons.select,
-            draw=neurons.draw,
-            words=neurons.words,
+        _plot(
+            neurons, "neurons", "weights of each hidden unit as a stack, mono- and polysemantic", "any run"
         ),
-        Plot(
-            name="collapse",
-            description="correlated features that merge as they get denser",
-            needs="data=correlated",
-            select=collapse.select,
-            draw=collapse.draw,
-            words=collapse.words,
+        _plot(
+            weights,
+            "weights",
+            "W itself: features down, hidden units across, a panel for each cell",
+            "any run",
         ),
-        Plot(
-            name="double_descent",
-            description="test and training loss over the rows of the data set",
-            needs="an axis n_rows",
-            select=double_descent.select,
-            draw=double_descent.draw,
-            words=double_descent.words,
+        _plot(collapse, "collapse", "correlated features that merge as they get denser", "data=correlated"),
+        _plot(
+            double_descent,
+            "double_descent",
+            "test and training loss over the rows of the data set",
+            "an axis n_rows",
         ),
-        Plot(
-            name="explainers",
-            description="the words of superposition drawn with the numbers of one small model",
-            needs="n_hidden = 2, at most 8 features, tied",
-            select=explainers.select,
-            draw=explainers.draw,
-            words=explainers.words,
+        _plot(
+            explainers,
+            "explainers",
+            "the words of superposition drawn with the numbers of one small model",
+            "n_hidden = 2, at most 8 features, tied",
         ),
-        Plot(
-            name="vulnerability",
-            description="what an attack on the inputs adds to the loss, beside features per dimension",
-            needs="evaluation.attack",
-            select=vulnerability.select,
-            draw=vulnerability.draw,
-            words=vulnerability.words,
+        _plot(
+            vulnerability,
+            "vulnerability",
+            "what an attack on the inputs adds to the loss, beside features per dimension",
+            "evaluation.attack",
         ),
-        Plot(
-            name="capacity",
-            description="the last feature's share of a dimension over its importance, and all features' sum",
-            needs="an axis last_importance",
-            select=capacity.select,
-            draw=capacity.draw,
-            words=capacity.words,
+        _plot(
+            capacity,
+            "capacity",
+            "the last feature's share of a dimension over its importance, and all features' sum",
+            "an axis last_importance",
         ),
-        Plot(
-            name="branches",
-            description="losses of the classes of solutions that compete, and where they cross",
-            needs="restarts >= 2; n=5 m=2 over last_probability, or n=m+1 over both axes of phase",
-            select=branches.select,
-            draw=branches.draw,
-            words=branches.words,
+        _plot(
+            branches,
+            "branches",
+            "losses of the classes of solutions that compete, and where they cross",
+            "restarts >= 2; n=5 m=2 over last_probability, or n=m+1 over both axes of phase",
         ),
-        Plot(
-            name="incidental",
-            description="polysemantic neurons over the number of neurons, beside n^2/(4m)",
-            needs="an axis n_hidden, all above n_features; rows with one feature on",
-            select=incidental.select,
-            draw=incidental.draw,
-            words=incidental.words,
+        _plot(
+            incidental,
+            "incidental",
+            "polysemantic neurons over the number of neurons, beside n^2/(4m)",
+            "an axis n_hidden, all above n_features; rows with one feature on",
         ),
-        Plot(
-            name="penalty",
-            description="loss, and features represented and in superposition, over an L1 penalty",
-            needs="an axis hidden_l1",
-            select=penalty.select,
-            draw=penalty.draw,
-            words=penalty.words,
+        _plot(
+            penalty,
+            "penalty",
+            "loss, and features represented and in superposition, over an L1 penalty",
+            "an axis hidden_l1",
         ),
-        Plot(
-            name="scaling",
-            description="the number of features a model holds over its hidden dimensions",
-            needs="an axis n_hidden",
-            select=scaling.select,
-            draw=scaling.draw,
-            words=scaling.words,
+        _plot(
+            scaling,
+            "scaling",
+            "the number of features a model holds over its hidden dimensions",
+            "an axis n_hidden",
         ),
-        Plot(
-            name="analogy",
-            description="king - man + woman = queen, in h and in what is read from it",
-            needs="three represented features",
-            select=analogy.select,
-            draw=analogy.draw,
-            words=analogy.words,
+        _plot(
+            analogy,
+            "analogy",
+            "king - man + woman = queen, in h and in what is read from it",
+            "three represented features",
             asked_only=True,
         ),
-        Plot(
-            name="probing",
-            description="how well k hidden neurons tell whether a feature is on",
-            needs="scikit-learn (superpose[analysis])",
-            select=probing.select,
-            draw=probing.draw,
-            words=probing.words,
+        _plot(
+            probing,
+            "probing",
+            "how well k hidden neurons tell whether a feature is on",
+            "scikit-learn (superpose[analysis])",
             asked_only=True,
         ),
-        Plot(
-            name="recovery",
-            description="dictionary learning on h: cosines to the features' true directions",
-            needs="scikit-learn (superpose[analysis])",
-            select=recovery.select,
-            draw=recovery.draw,
-            words=recovery.words,
+        _plot(
+            recovery,
+            "recovery",
+            "dictionary learning on h: cosines to the features' true directions",
+            "scikit-learn (superpose[analysis])",
             asked_only=True,
         ),
     )

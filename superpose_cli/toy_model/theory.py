@@ -7,6 +7,7 @@ paper" is Elhage et al. 2022, "Toy Models of Superposition".
 """
 
 from fractions import Fraction
+from math import erf, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -262,6 +263,17 @@ def vulnerability(
     for i in range(G.shape[1]):
         np.maximum(worst, loss(clean + shift[:, None, i]), out=worst)
     return ((worst - loss(clean)) / size**2).mean(axis=1)
+
+
+def random_alignment(n_hidden: int) -> float:
+    """E max_k u_k^2 of a direction u drawn evenly in n_hidden dimensions: the basis alignment of chance.
+
+    E max_k g_k^2 / m of m normal numbers g, since a direction does not depend on its length; that mean is the
+    integral of 1 - erf(sqrt(t / 2))^m over t > 0. 1, 1/2 + 1/pi, ... Source: derived.
+    """
+    x = np.linspace(0.0, 12.0, 48_001)  # t = x^2: smooth at 0, and 1 - erf(12 / sqrt 2) is 0 in float64
+    inside = np.array([erf(value / sqrt(2.0)) for value in x])
+    return float(np.trapezoid((1.0 - inside**n_hidden) * 2.0 * x, x)) / n_hidden
 
 
 def gram_norm_bound(frobenius_norm_sq: npt.ArrayLike, n_hidden: int) -> F64:

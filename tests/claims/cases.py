@@ -200,6 +200,7 @@ CASES = {
         follow_up.absolute_large, silent=partial(follow_up.absolute_large, silent=True),
         none=partial(follow_up.absolute_large, superposes=False),
         another_p=shifted(follow_up.absolute_large), shuffled_W=scrambled(follow_up.absolute_large),
+        crossed=partial(follow_up.absolute_large, crossed=True),
     ),
     "asymmetric-motif": case(
         follow_up.motif, not_inhibited=partial(follow_up.motif, inhibited=False),

@@ -45,10 +45,13 @@ def absolute_small(single: bool = False) -> Spec:
     )  # fmt: skip
 
 
-def absolute_large(superposes: bool = True, silent: bool = False, dense: int = 12) -> Spec:
+def absolute_large(
+    superposes: bool = True, silent: bool = False, dense: int = 12, crossed: bool = False
+) -> Spec:
     """Pairs of neurons for 20 features; at p = 0.01 every neuron reads two, and 25 features are computed.
 
-    At p = 1 `dense` features are computed. `silent`: at p = 0.01 no neuron reads anything.
+    At p = 1 `dense` features are computed. `silent`: at p = 0.01 no neuron reads anything. `crossed`: neurons
+    that read one feature write into another.
     """
     densities = np.array([1.0, 0.3, 0.1, 0.01])
     pure = place(100, 40, *(((i,), np.array([[1.0, -1.0]])) for i in range(20)))
@@ -61,7 +64,7 @@ def absolute_large(superposes: bool = True, silent: bool = False, dense: int = 1
         experiment="absolute_large", W=weights, restarts=2, axes={P: densities.tolist()},
         columns={"target": "abs", "signed": True, "steps": 20_000, "loss_ratio": ratio},
         tables={
-            "W_dec": np.abs(np.array(weights)),
+            "W_dec": np.roll(np.abs(np.array(weights)), int(crossed), axis=1),
             "importance": importance.tolist(),
             "feature_loss": (
                 np.where(computed, 0.01, 1) * importance * ignored_feature_loss(densities)[:, None]

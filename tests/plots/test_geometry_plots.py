@@ -1,13 +1,12 @@
-"""The plots of shapes: geometry_graph, polyhedron, neurons, trajectories, collapse, double_descent."""
+"""The plots of shapes: geometry_graph, polyhedron, trajectories, collapse, double_descent."""
 
 import numpy as np
 import pytest
-from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.collections import LineCollection
 
 from superpose_cli.errors import RunError
 from superpose_cli.plots.double_descent import MOST_PLANES, MOST_POINTS, planes_at
 from superpose_cli.plots.graphs import graph_of
-from superpose_cli.plots.neurons import ordered, tally
 from superpose_cli.plots.polyhedron import hull_edges
 from superpose_cli.plots.registry import PLOTS
 from superpose_cli.plots.style import STYLES, find_style
@@ -107,63 +106,6 @@ def test_polyhedron_shows_solids_and_refuses_other_dimensions(tmp_path) -> None:
     flat = load_run(write_run(tmp_path / "flat", np.ones((1, 4, 2))))
     with pytest.raises(RunError, match=r"n_hidden = 2; train with model\.n_hidden=3"):
         PLOTS["polyhedron"](flat, STYLE)
-
-
-# ---------------------------------------------------------------- neurons
-
-
-def test_neurons_are_ordered_counted_and_stacked(tmp_path) -> None:
-    W = np.zeros((4, 4))
-    W[0, 3], W[1, 0], W[2, 1], W[3, 1] = 1.0, 1.0, 1.0, -0.9
-    assert tally(W) == "2 mono, 1 poly, 1 silent"
-    assert ordered(W).tolist() == [3, 0, 1, 2]
-    run = run_of(tmp_path, [W], columns={"hidden_activation": "relu"})
-    plotted = PLOTS["neurons"](run, STYLE)
-    (ax,) = panel_axes(plotted.figure)
-    (bars,) = [c for c in ax.collections if isinstance(c, PolyCollection)]
-    heights = [np.ptp(path.vertices[:4, 1]) for path in bars.get_paths()]
-    np.testing.assert_allclose(heights, [1, 1, 1, 0.9], atol=1e-6)
-    assert plotted.words.title == "What the neurons carry: 2 monosemantic of 4"
-    assert "arbitrary axes" not in plotted.words.paragraphs[0]
-    other = load_run(write_run(tmp_path / "other", W[None]))
-    assert "arbitrary axes" in PLOTS["neurons"](other, STYLE).words.paragraphs[0]
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["3", "0", "1", "2"]
-    penalised = load_run(write_run(tmp_path / "l1", W[None], columns={"hidden_l1": 0.01}))
-    assert "arbitrary" not in PLOTS["neurons"](penalised, STYLE).words.paragraphs[0], "L1 turns with no axes"
-
-
-def test_only_segments_that_a_number_fits_into_are_numbered(tmp_path) -> None:
-    """Of 12 weights of 0.3 and one of 3 in a stack of 6.6, in a row of panels of half their usual height."""
-    W = np.zeros((13, 2))
-    W[:12, 0], W[12, 0] = 0.3, 3
-    tall = PLOTS["neurons"](run_of(tmp_path, [W[[0, 12]]]), STYLE).figure.axes[0]
-    assert [text.get_text() for text in tall.texts] == ["0", "1"]
-    axes = {"data.feature_probability": np.geomspace(1, 0.1, 7).tolist()}
-    run = load_run(write_run(tmp_path / "seven", np.tile(W, (7, 1, 1)), axes=axes))
-    figure = PLOTS["neurons"](run, STYLE).figure
-    assert [text.get_text() for text in figure.axes[0].texts] == ["12"]
-
-
-def test_neurons_of_an_untied_model_have_their_output_weights_below(tmp_path) -> None:
-    """The asymmetric motif: unit 1 reads [2, -1/2] and writes [1/2, 2]."""
-    W = np.array([[[0.0, 2.0], [1.0, -0.5]]])
-    W_dec = np.array([[[0.0, 0.5], [1.0, 2.0]]])
-    run = run_of(tmp_path, W, W_dec=W_dec, columns={"hidden_activation": "relu"})
-    reads, writes = panel_axes(PLOTS["neurons"](run, STYLE).figure)
-    for ax, heights in ((reads, [[2, 0.5], [1]]), (writes, [[0.5, 2], [1]])):
-        (bars,) = [c for c in ax.collections if isinstance(c, PolyCollection)]
-        drawn = [np.ptp(path.vertices[:4, 1]) for path in bars.get_paths()]
-        np.testing.assert_allclose(drawn, np.concatenate(heights), atol=1e-6)
-        assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "0"]
-        assert ax.get_ylim() == reads.get_ylim()
-    assert [ax.get_ylabel().split()[0] for ax in (reads, writes)] == ["inputs", "outputs"]
-    five = load_run(
-        write_run(tmp_path / "five", np.tile(W, (5, 1, 1)), W_dec=np.tile(W_dec, (5, 1, 1)),
-                  axes={P: [1.0, 0.3, 0.1, 0.03, 0.01]}, columns={"hidden_activation": "relu"})
-    )  # fmt: skip
-    for style in STYLES:
-        assert_fits(PLOTS["neurons"], run, find_style(style))
-        assert_fits(PLOTS["neurons"], five, find_style(style))
 
 
 # ---------------------------------------------------------------- trajectories

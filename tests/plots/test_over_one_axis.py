@@ -7,7 +7,7 @@ from superpose_cli.plots.registry import PLOTS
 from superpose_cli.plots.stored import Lacks
 from superpose_cli.plots.style import STYLES, find_style
 from superpose_cli.results.run import load_run
-from superpose_cli.toy_model.theory import polygon
+from superpose_cli.toy_model.theory import polygon, random_alignment
 from tests.plots.test_registry import assert_fits
 from tests.synthetic import write_run
 
@@ -37,10 +37,13 @@ def test_penalty_counts_features_and_superposition(tmp_path) -> None:
     np.testing.assert_array_equal(data.superposed, [[4, 0, 0], [4, 4, np.nan]])
     np.testing.assert_array_equal(data.loss_ratio, [[0.1, 0.5, 1], [0.1, 0.1, np.nan]])
     plotted = plot(run, LIGHT)
-    top, bottom = plotted.figure.axes
+    np.testing.assert_array_equal(data.alignment, [[1, 1, np.nan], [1, 1, np.nan]])
+    np.testing.assert_allclose(data.chance, random_alignment(2))
+    top, middle, bottom = plotted.figure.axes
     np.testing.assert_array_equal(top.lines[0].get_ydata(), [0.1, 0.5, 1])
     np.testing.assert_array_equal(top.lines[1].get_ydata(), [0.5, 0.5])
-    np.testing.assert_array_equal(bottom.lines[1].get_ydata(), [4, 0, 0])
+    np.testing.assert_array_equal(middle.lines[1].get_ydata(), [4, 0, 0])
+    np.testing.assert_array_equal(bottom.lines[0].get_ydata(), [1, 1, np.nan])
     first, second = plotted.words.paragraphs[0].split("Seed = 1:")
     assert "from λ/p = 0.1 on none is in superposition, where 2 features are left at a loss of 0.5" in first
     assert "on none is in superposition" not in second
@@ -55,7 +58,7 @@ def test_a_penalty_at_several_densities_is_not_divided_by_one_of_them(tmp_path) 
     data = PLOTS["penalty"].select(run)
     np.testing.assert_allclose(data.x.positions, [0.001, 0.01])
     assert np.isnan(data.dedicated).all()
-    assert plotted.figure.axes[1].get_xlabel() == "weight λ of the L1 penalty"
+    assert plotted.figure.axes[2].get_xlabel() == "weight λ of the L1 penalty"
     assert "theory" not in plotted.words.markdown()
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superpose_cli.toy_model import theory
-from superpose_cli.toy_model.metrics import dimensionality, gram
+from superpose_cli.toy_model.metrics import basis_alignment, dimensionality, gram
 
 laws = settings(deadline=None, max_examples=50)
 probabilities = st.floats(0.001, 1.0)
@@ -303,3 +303,16 @@ def test_T14_pairs_share_their_largest_weight_by_chance():
     pairs = np.sum([up @ down for up, down in zip(own[::2], own[1::2], strict=True)]) / draws
     # n (n - 1) pairs, of which n^2 is the leading part: 1 % here; the standard error is 2 %.
     np.testing.assert_allclose(pairs, theory.incidental_polysemanticity(n, m), rtol=0.08)
+
+
+@pytest.mark.parametrize(("m", "exact"), [(1, 1.0), (2, 0.5 + 1 / np.pi)])
+def test_alignment_of_chance_is_that_of_a_point_or_a_circle(m, exact):
+    """On a circle: the mean of max(cos^2, sin^2)."""
+    assert theory.random_alignment(m) == pytest.approx(exact, abs=1e-7)
+
+
+@pytest.mark.parametrize("m", [3, 5, 40])
+def test_alignment_of_chance_is_that_of_random_directions(m):
+    W = np.random.default_rng(m).standard_normal((1, 40_000, m))
+    drawn = basis_alignment(W)[0]
+    assert theory.random_alignment(m) == pytest.approx(drawn.mean(), abs=5 * drawn.std() / 200)
