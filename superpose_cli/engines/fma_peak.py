@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from superpose_cli.engines.compiling import piece
+from superpose_cli.engines.compiling import entry
 from superpose_cli.engines.lanes import FLOATS, LANES, fma, intrinsic, splat
 
 CHAINS = 12
@@ -50,7 +50,7 @@ def _chains(typing: Any, values, factor, addend, count):
     return signature, emit
 
 
-@piece(nogil=True)
+@entry(nogil=True)
 def update_chains(values, factor, addend, count):
     """values[c] = factor * values[c] + addend, `count` times; float32, CHAINS * LANES of them."""
     _chains(values, factor, addend, count)  # pyright: ignore[reportCallIssue] -- numba gives `typing`

@@ -15,6 +15,7 @@ import pytest
 
 from superpose_cli.engines import compiled_sampling
 from superpose_cli.engines.compiled_sampling import fill_rows
+from superpose_cli.engines.compiling import entry
 from superpose_cli.toy_model.fixed_log import log2_fixed
 from superpose_cli.toy_model.philox import Stream, words
 from superpose_cli.toy_model.sampling import Law, draw
@@ -88,17 +89,24 @@ def test_threads_do_not_change_bits() -> None:
     np.testing.assert_array_equal(drawn[0], drawn[1])
 
 
+def callable_from_python(piece: Any) -> Any:
+    """A compiled piece with a way in."""
+    return entry()(lambda *arguments: piece(*arguments))
+
+
 def test_compiled_pieces_equal_their_sources() -> None:
+    fill_words = callable_from_python(compiled_sampling.fill_words)
     block = np.empty(128, dtype=np.uint32)
     for number in (2**63 + 77, 2**64 - 1, 0):
         key = np.array([number], dtype=np.uint64)
         for step, turn, column in ((9, 3, 5), (2**32 - 1, 2**20, 0), (0, 0, 399)):
-            compiled_sampling.fill_words(block, key[0], 6, step, turn, column)
+            fill_words(block, key[0], 6, step, turn, column)
             rows = (128 * turn, 128 * turn + 128)
             np.testing.assert_array_equal(block, words(np, key, 6, step, rows, column + 1)[0, :, column])
     integers = np.concatenate([2 ** np.arange(33), 2 ** np.arange(2, 33) - 1, np.arange(3, 2**32, 2**22 + 1)])
     expected = log2_fixed(np, integers)
-    assert [compiled_sampling.log2_fixed(integer) for integer in integers] == expected.tolist()
+    logarithm = callable_from_python(compiled_sampling.log2_fixed)
+    assert [logarithm(integer) for integer in integers] == expected.tolist()
 
 
 def test_code_is_compiled_where_no_cache_can_be_written(tmp_path: Path) -> None:
@@ -106,14 +114,20 @@ def test_code_is_compiled_where_no_cache_can_be_written(tmp_path: Path) -> None:
     package = Path(compiled_sampling.__file__).parents[1]
     copied = tmp_path / package.name
     shutil.copytree(package, copied, ignore=shutil.ignore_patterns("__pycache__"))
-    # A file where each of numba's cache folders would be: beside the source, and the user's.
+    # A file where each of the cache folders would be: beside the source, the user's, and the temporary one.
     (copied / "engines" / "__pycache__").touch()
+    (tmp_path / f"superpose-{os.getuid()}").touch()
     program = """
 import numpy as np
 from superpose_cli.engines import compiled_sampling
-words = np.empty(128, np.uint32)
-compiled_sampling.fill_words(words, np.uint64(1), 2, 0, 0, 0)
-print(compiled_sampling.__file__, compiled_sampling.fill_words.stats.cache_path, words.sum(dtype=np.int64))
+from superpose_cli.toy_model.sampling import Law
+out = np.empty((1, 128, 2), np.float32)
+one = np.ones(1)
+compiled_sampling.fill_rows(
+    out, Law("independent"), key=np.array([1], np.uint64), stream=2, set_stream=3, step=0, start=0,
+    feature_probability=np.ones((1, 2)), high=one, correlation=one,
+)
+print(compiled_sampling.__file__, compiled_sampling._fill.stats.cache_path, out.view(np.uint32).sum())
 """
     nowhere = str(copied / "engines" / "__pycache__" / "below")
     done = subprocess.run(
@@ -124,12 +138,17 @@ print(compiled_sampling.__file__, compiled_sampling.fill_words.stats.cache_path,
             "NUMBA_CACHE_DIR": nowhere,
             "XDG_CACHE_HOME": nowhere,
             "HOME": nowhere,
+            "TMPDIR": str(tmp_path),
             "PYTHONPATH": str(tmp_path),
         },
         capture_output=True,
         text=True,
         check=False,
     )
-    expected = words(np, np.array([1], dtype=np.uint64), 2, 0, (0, 128), 1).sum()
+    drawn = draw(
+        np, Law("independent"), rows=(0, 128), key=np.array([1], np.uint64), stream=2, set_stream=3, step=0,
+        feature_probability=np.ones((1, 2)), high=np.ones(1), correlation=np.ones(1),
+    )  # fmt: skip
+    expected = drawn.view(np.uint32).sum()
     source = copied / "engines" / "compiled_sampling.py"
     assert (done.returncode, done.stdout.strip()) == (0, f"{source} None {expected}"), done.stderr

@@ -75,10 +75,17 @@ def test_compilation_is_told_once_and_the_cache_is_silent(folders):
     assert len(told) == 2
 
 
+def test_a_piece_works_in_kernels_alone(folders):
+    inner = compiling.piece()(_double)
+    assert compiling.entry()(lambda x: inner(x) + 1)(np.int64(4)) == 9
+    with pytest.raises(TypeError, match="_double is compiled into kernels"):
+        inner(np.int64(4))
+
+
 def test_every_file_with_a_kernel_is_in_the_digest():
     """A file that numba compiles from must change the folder's name."""
     package = Path(compiling.PACKAGE)
-    marks = ("@numba.njit", "@compiled(", "@intrinsic", "numba.njit(", "piece(")
+    marks = ("@numba.njit", "@compiled(", "@intrinsic", "numba.njit(", "@piece(", "@entry(")
     using = {
         str(path.relative_to(package))
         for path in package.rglob("*.py")
