@@ -28,7 +28,8 @@ class OneLineErrors(TyperGroup):
         try:
             code = super().main(arguments or ["--help"], *positional, **options)
         except typer.TyperException as error:
-            sys.exit(fail(error.format_message(), 2))
+            # Typer checks with Pydantic, which says so.
+            sys.exit(fail(error.format_message().replace("Value error, ", ""), 2))
         except (ConfigError, RunError) as error:
             sys.exit(fail(str(error), 2))
         except SuperposeError as error:

@@ -78,6 +78,7 @@ WRONG_COMMANDS = [
     ("sweep --devcie cpu", "--device"),
     ("sweep --max-seconds soon", "--max-seconds"),
     ("sweep --max-seconds -1", "--max-seconds"),
+    ("sweep --reuse foo", "for '--reuse': 'foo' is not one of 'same', 'any-engine', 'none'."),
     ("sweep --config missing.yaml", "missing.yaml"),
     ("sweep --config-dir missing", "missing"),
     ("sweep --out {file}", "is a file"),
