@@ -45,6 +45,7 @@ class Checkpoint:
     run_id: str
     numerics: str
     dtype: str
+    """`engine.dtype`: a state is of float64 or, whatever its products are rounded to, of float32."""
     history: HistoryConfig
     batches: Sequence[InstanceBatch]
     """What the shard trains: first what it is a checkpoint of, if it is there."""
@@ -138,11 +139,12 @@ class Checkpoint:
     def _models(self, entries: Sequence[Mapping[str, int]]) -> list[Pack]:
         """For each pack one of a single instance, with arrays as its own."""
         made: dict[tuple[int, int], Pack] = {}
+        dtype = "float64" if self.dtype == "float64" else "float32"
         for entry in entries:
             kind = entry["batch"], entry["done"]
             if kind not in made:
                 one = self.batches[entry["batch"]].take(slice(1))
-                made[kind] = _model(one, self.dtype, self.history.weights, bool(entry["done"]))
+                made[kind] = _model(one, dtype, self.history.weights, bool(entry["done"]))
         return [made[entry["batch"], entry["done"]] for entry in entries]
 
 

@@ -108,6 +108,23 @@ def test_training_goes_on_to_the_same_bits(tmp_path: Path, looks: int) -> None:
         assert_same(train(BATCHES, begun=checkpoint.load(), at_once=at_once), train(BATCHES))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "tf32"])
+def test_states_of_a_gpu_come_back(tmp_path: Path, dtype: str) -> None:
+    """`tf32` rounds products; no array is of a type of that name."""
+    engine = pytest.importorskip("superpose_cli.engines.triton_gpu").TritonEngine("cpu", dtype)
+    batch = make_batch(replace(BASE, n_features=2, n_hidden=1, n_batch=64), 3)
+    state = engine.advance(batch, engine.initialise(batch), 2)
+    checkpoint = checkpoint_in(
+        tmp_path, [batch], dtype=engine.dtype, numerics=engine.numerics, history=HistoryConfig(every=0)
+    )
+    checkpoint.save([Pack(batch=0, start=0, stop=3, state=state, first=np.zeros(3))])
+    (pack,) = checkpoint.load()
+    assert pack.state is not None
+    assert_same(pack.state, state)
+    last = [engine.advance(batch, each, 4) for each in (pack.state, state)]
+    assert_same(*last)
+
+
 @pytest.fixture
 def all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint at every look-up."""
