@@ -63,8 +63,8 @@ class Code:
     """Instructions for matrix units among them."""
 
 
-def compile_plan(plan: Plan, capability: int) -> Code:
-    """The code of a kernel for a compute capability (90: 9.0). RuntimeError under Triton's interpreter."""
+def compiled(plan: Plan, capability: int) -> Any:
+    """A kernel as Triton compiles it for a compute capability (90: 9.0); RuntimeError in its interpreter."""
     if knobs.runtime.interpret:
         raise RuntimeError("Triton's interpreter compiles nothing: unset TRITON_INTERPRET")
     kernel, names = plan.kernel, plan.kernel.arg_names
@@ -83,7 +83,12 @@ def compile_plan(plan: Plan, capability: int) -> Code:
         attrs={place: [["tt.divisibility", 16]] for place in aligned},
     )
     options = {"num_warps": plan.warps, "num_stages": 1}
-    made: Any = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+
+
+def compile_plan(plan: Plan, capability: int) -> Code:
+    """The code of a kernel, counted; raises as `compiled`."""
+    made = compiled(plan, capability)
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(made.asm["cubin"])
         file.flush()
@@ -93,7 +98,7 @@ def compile_plan(plan: Plan, capability: int) -> Code:
     assert found is not None, usage
     lines = re.findall(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]*)", listing)
     return Code(
-        kernel=kernel.__name__,
+        kernel=plan.kernel.__name__,
         architecture=f"sm_{capability}",
         registers=int(found[1]),
         stack=int(found[2]),

@@ -37,6 +37,8 @@ LEAST_CAPABILITY = (8, 0)
 FILL_TINY, FILL_WIDE = 32_768, 1_024
 """Instances for eight waves of programs on 132 multiprocessors: 24 tiny models run at once on each, of others
 one or two."""
+KERNELS = 2
+"""Part of `numerics`; raise it when a change of the kernels alters the trained bits."""
 TABLE_CHUNK = 4096
 """Unit-norm evaluation rows that are drawn at once."""
 DRAWN_BYTES = 64
@@ -59,7 +61,7 @@ class TritonEngine:
         self.device, self.dtype = device, dtype
         self._device = checked_device(device)
         assert dtype in PRECISIONS, "the table of engines says what each can do"
-        self.numerics = f"triton/{dtype}/{NUMERICS_VERSION}/{_arithmetic(self._device)}"
+        self.numerics = f"triton/{dtype}/{NUMERICS_VERSION}/{_arithmetic(self._device)}-kernels{KERNELS}"
         self._shared = _shared_memory(self._device)
         self._held = HeldTables(torch, self._device)
 

@@ -87,6 +87,12 @@ def add_to(pointer, mask, value, fresh):
     tl.store(pointer, tl.load(pointer, mask=mask & (fresh == 0), other=0.0) + value, mask=mask)
 
 
+@triton.jit
+def wild_sum(values):
+    """0, or NaN where a value of the matrix is none that is finite: 0 times an infinity or NaN is NaN."""
+    return tl.sum(tl.sum(values * 0, axis=1), axis=0)
+
+
 @triton.jit(do_not_specialize=["start", "n_steps", "n_batch", "n_rows"])
 def train_panel(
     rows,
@@ -135,18 +141,22 @@ def train_panel(
                 h_slope += tl.sum(dh, axis=0)[None, :]
         c = coefficients(hyper, constants, spec.optimizer, at, n_steps, True)
         tl.debug_barrier()  # biases have been read by all
-        W = update_place(trained, W_place, W_inside, W_slope, c, constants, spec.optimizer)
-        if spec.tied:
-            dec = W
-        else:
+        wild = wild_sum(update_place(trained, W_place, W_inside, W_slope, c, constants, spec.optimizer))
+        if not spec.tied:
             dec = update_place(trained, dec_place, W_inside, dec_slope, c, constants, spec.optimizer)
+            wild += wild_sum(dec)
         if spec.bias:
-            update_place(trained, b_place, b_inside, b_slope, c, constants, spec.optimizer)
+            b = update_place(trained, b_place, b_inside, b_slope, c, constants, spec.optimizer)
+            wild += wild_sum(b)
         if spec.hidden_bias:
-            update_place(trained, h_place, h_inside, h_slope, c, constants, spec.optimizer)
-        wild = tl.sum(tl.sum(W * 0, axis=1), axis=0)  # 0 times an infinity or NaN is NaN
+            b_hidden = update_place(trained, h_place, h_inside, h_slope, c, constants, spec.optimizer)
+            wild += wild_sum(b_hidden)
         failed = tl.where((failed < 0) & (wild != 0), (start + at).to(tl.int64), failed)
         tl.debug_barrier()
+        # Read again: kept in registers they would be computed a second time, for the threads that need them
+        # next, with other roundings than what is stored.
+        W = tl.load(trained.weight + W_place, mask=W_inside, other=0.0)
+        dec = W if spec.tied else tl.load(trained.weight + dec_place, mask=W_inside, other=0.0)
     tl.store(trained.failed + i, failed)
 
 
@@ -255,19 +265,20 @@ def train_wide(
         for block in range((n_batch + BLOCK_ROWS - 1) // BLOCK_ROWS):
             add_slopes(rows, trained, hyper, i, start + at, block, n_batch, n_rows, spec, N, M, TILES)
         c = coefficients(hyper, constants, spec.optimizer, at, n_steps, True)
-        wild = tl.zeros([N, M], tl.float32)
+        wild, wild_b = tl.zeros([N, M], tl.float32), tl.zeros([1, N], tl.float32)
         for tile in range(TILES):
             place, inside = matrix_place(base, tile * N, spec, N, M)
             wild += update_from_slope(trained, place, inside, c, constants, spec.optimizer) * 0
             if not spec.tied:
-                update_from_slope(trained, place + spec.dec, inside, c, constants, spec.optimizer)
+                dec_place = place + spec.dec
+                wild += update_from_slope(trained, dec_place, inside, c, constants, spec.optimizer) * 0
             if spec.bias:
                 b_place, has = feature_place(base + spec.b, tile * N, spec, N)
-                update_from_slope(trained, b_place, has, c, constants, spec.optimizer)
+                wild_b += update_from_slope(trained, b_place, has, c, constants, spec.optimizer) * 0
+        bad = wild_sum(wild) + wild_sum(wild_b)
         if spec.hidden_bias:
             h_place, h_inside = hidden_place(base + spec.b_hidden, spec, M)
-            update_from_slope(trained, h_place, h_inside, c, constants, spec.optimizer)
-        bad = tl.sum(tl.sum(wild, axis=1), axis=0) != 0  # 0 times an infinity or NaN is NaN
-        failed = tl.where((failed < 0) & bad, (start + at).to(tl.int64), failed)
+            bad += wild_sum(update_from_slope(trained, h_place, h_inside, c, constants, spec.optimizer))
+        failed = tl.where((failed < 0) & (bad != 0), (start + at).to(tl.int64), failed)
         tl.debug_barrier()
     tl.store(trained.failed + i, failed)

@@ -197,12 +197,13 @@ def train_tiny(
         new_weight, new_first, new_second = (), (), ()
         wild = tl.zeros(shape, tl.float32)
         for p in tl.static_range(size):
-            slope = tl.broadcast_to(tl.sum(slopes[p], axis=1)[:, None], shape)
+            # No lane is below 0: the sum in all lanes, in the layout of the weights. Broadcast it would have
+            # another, and what it is added to would go through shared memory.
+            slope = tl.where(lane < 0, slopes[p], tl.sum(slopes[p], axis=1, keep_dims=True))
             now = updated(weight[p], slope, first[p], second[p], c, constants, spec.optimizer)
             new_weight, new_first = new_weight + (now[0],), new_first + (now[1],)
             new_second = new_second + (now[2],)
-            if p < spec.n * spec.m:
-                wild += now[0] * 0
+            wild += now[0] * 0
         weight, first, second = new_weight, new_first, new_second
         # 0 times an infinity or NaN is NaN; and what is added to NaN stays so.
         failed = tl.where((failed < 0) & (wild != 0), (start + at).to(tl.int64), failed)

@@ -83,6 +83,35 @@ def test_the_largest_models_fit_the_shared_memory() -> None:
         assert int(shared) <= min(counted, ARCHITECTURES[int(architecture)]), (n, m, kernel, architecture)
 
 
+UPDATES = """
+from dataclasses import replace
+from superpose_cli.benchmark.gpu_code import ARCHITECTURES, compiled
+from superpose_cli.engines.triton_plans import plan_training
+from tests.engines.batches import BASE, make_batch
+families = {
+    "tied": replace(BASE, n_features=20, n_hidden=5, optimizer="adamw"),
+    "untied": replace(BASE, n_features=20, n_hidden=5, optimizer="adamw", tied=False, hidden_bias=True),
+    "tiny": replace(BASE, n_features=3, n_hidden=2),
+}
+for name, family in families.items():
+    for architecture in (80, 90):
+        plan = plan_training(make_batch(family, 3), "cuda", "float32", ARCHITECTURES[architecture])
+        lines = compiled(plan, architecture).asm["ttgir"].splitlines()
+        updates = sum("math.sqrt" in line for line in lines)
+        in_loops = sum("ttg.convert_layout" in line and line.startswith("      ") for line in lines)
+        print(name, plan.kernel.__name__, updates, in_loops)
+"""
+
+
+@pytest.mark.slow
+def test_an_update_is_computed_once_and_exchanges_nothing_in_registers() -> None:
+    """Twice, for what is stored and for what is used next, it may be rounded in two ways."""
+    found = printed(UPDATES)
+    updates = {(name, kernel): int(count) for name, kernel, count, _ in found}
+    assert updates == {("tied", "train_panel"): 2, ("untied", "train_panel"): 4, ("tiny", "train_tiny"): 9}
+    assert [line[3] for line in found if line[0] == "tiny"] == ["0", "0"]
+
+
 LAUNCHES = """
 from dataclasses import replace
 import torch, triton

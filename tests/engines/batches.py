@@ -65,6 +65,7 @@ FAMILIES = {
     "one_hidden": replace(BASE, n_features=2, n_hidden=1, n_batch=256),
     "one_feature": replace(BASE, n_features=1, n_hidden=1, n_batch=1),
     "panel": replace(BASE, n_features=40, n_hidden=9, n_batch=130),
+    "panel_adamw": replace(BASE, n_features=20, n_hidden=5, n_batch=130, optimizer=Optimizer.adamw),
     "wide": replace(BASE, n_features=70, n_hidden=18, n_batch=100),
     "wide_untied": replace(
         BASE, n_features=70, n_hidden=18, n_batch=100, tied=False, hidden_bias=True, optimizer=Optimizer.adamw
@@ -106,6 +107,19 @@ def make_batch(family: Family, count: int = 6, **given: Any) -> InstanceBatch:
         "eps": np.full(count, 1e-8),
     }
     return InstanceBatch(family=family, **(fields | given))
+
+
+def overflowing_bias(n: int, m: int, dtype: str) -> tuple[InstanceBatch, dict[str, np.ndarray]]:
+    """Three instances and their first W, W_dec and b: the second's next update leaves b alone not finite."""
+    change = {"optimizer": Optimizer.sgd, "loss_reduction": Reduction.sum, "schedule": Schedule.constant}
+    family = replace(BASE, n_features=n, n_hidden=m, tied=False, n_batch=64, **change)
+    zeros = dict.fromkeys(("hidden_l1", "weight_decay", "momentum"), np.zeros(3))
+    batch = make_batch(family, 3, importance=np.ones((3, n)), learning_rate=np.full(3, 0.01), **zeros)
+    dead = np.array([1.0, 0.0, 1.0], dtype)[:, None, None]
+    W, W_dec = (0.1 * dead * np.ones((3, n, m), dtype) for _ in range(2))
+    b = np.zeros((3, n), dtype)
+    b[1] = np.finfo(dtype).max  # the sum of its slopes over the rows is twice as much
+    return batch, {"W": W, "W_dec": W_dec, "b": b}
 
 
 def reference_rows(batch: InstanceBatch, step: int) -> np.ndarray:

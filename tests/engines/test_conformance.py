@@ -13,13 +13,7 @@ from superpose_cli.experiment.config import DataKind, Dtype, EngineConfig, Objec
 from superpose_cli.toy_model.metrics import dimensionality, norms, regime
 from superpose_cli.toy_model.model import forward, target_of
 from superpose_cli.toy_model.sampling import evaluation_rows, finite_table
-from tests.engines.batches import (
-    BASE,
-    FAMILIES,
-    make_batch,
-    parameters_of,
-    reference_train,
-)
+from tests.engines.batches import BASE, FAMILIES, make_batch, overflowing_bias, parameters_of, reference_train
 
 # float32 rounds at 6e-8; Adam's first step is rate * sign(gradient), so a gradient near 0 may turn it round:
 # tight after one step, and after 50 as far as 50 roundings of weights of size 1 go.
@@ -306,6 +300,16 @@ def test_a_failing_instance_harms_no_other(engine):
     after = engine.advance(wild, before, failed + 1)
     assert not np.isfinite(after.W[2]).all()
     assert not np.isfinite(engine.evaluate(wild, state, 100).loss[2])
+
+
+@pytest.mark.parametrize("size", [(3, 2), (20, 5), (70, 18)], ids=str)
+def test_a_bias_alone_that_overflows_is_a_failure(engine, size):
+    batch, parameters = overflowing_bias(*size, engine.dtype)
+    state = engine.advance(batch, replace(engine.initialise(batch), **parameters), 2)
+    assert np.isfinite(state.W).all()
+    assert np.isfinite(state.W_dec).all()
+    np.testing.assert_array_equal(np.isfinite(state.b).all(axis=1), [True, False, True])
+    np.testing.assert_array_equal(state.failed_step, [-1, 0, -1])
 
 
 def test_dead_models_are_flagged(engine):

@@ -39,6 +39,7 @@ from tests.engines.batches import (  # noqa: E402
     parameters_of,
     reference_rows,
     reference_train,
+    overflowing_bias,
 )
 
 SMALL = replace(BASE, n_features=3, n_hidden=2, n_batch=100)
@@ -57,6 +58,7 @@ FAMILIES = {
         SMALL, bias=False, optimizer=Optimizer.sgd, loss_reduction=Reduction.sum, n_batch=256
     ),
     "panel": replace(SMALL, n_features=18, n_hidden=5),
+    "panel, adamw": replace(SMALL, n_features=18, n_hidden=5, optimizer=Optimizer.adamw),
     "panel, all parts": replace(
         SMALL,
         n_features=17,
@@ -174,6 +176,7 @@ def test_programs_of_the_gpus_shape_follow_the_definition(engine, name, monkeypa
     [
         ("one number", 20),
         ("panel", 20),
+        ("panel, adamw", 20),
         ("wide, all parts", 3),
         pytest.param("wide, all parts", 20, marks=pytest.mark.slow),
     ],
@@ -221,6 +224,16 @@ def test_a_failing_instance_harms_no_other(engine, name):
     assert np.isfinite(before.W[1]).all()
     assert np.isfinite(state.W[[0, 2]]).all()
     assert not np.isfinite(state.W[1]).all()
+
+
+@pytest.mark.parametrize("size", [(3, 2), (20, 5), (70, 18)], ids=str)
+def test_a_bias_alone_that_overflows_is_a_failure(engine, size):
+    batch, parameters = overflowing_bias(*size, "float32")
+    state = engine.advance(batch, replace(engine.initialise(batch), **parameters), 2)
+    assert np.isfinite(state.W).all()
+    assert np.isfinite(state.W_dec).all()
+    np.testing.assert_array_equal(np.isfinite(state.b).all(axis=1), [True, False, True])
+    np.testing.assert_array_equal(state.failed_step, [-1, 0, -1])
 
 
 @pytest.mark.parametrize("name", ["tiny, all parts", "wide", "table", "exactly_k", "anticorrelated"])

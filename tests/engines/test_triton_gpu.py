@@ -10,7 +10,14 @@ from superpose_cli.engines import choose_engine
 from superpose_cli.engines.base import State, take
 from superpose_cli.engines.training import train_shard
 from superpose_cli.engines.watch import SILENT, Progress
-from superpose_cli.experiment.config import DataKind, Dtype, EngineConfig, EvaluationConfig, HistoryConfig
+from superpose_cli.experiment.config import (
+    DataKind,
+    Dtype,
+    EngineConfig,
+    EvaluationConfig,
+    HistoryConfig,
+    Optimizer,
+)
 from superpose_cli.experiment.instances import InstanceBatch
 from tests.engines.batches import BASE, make_batch, parameters_of, reference_train
 from tests.engines.launches import Repeated, assert_repeats
@@ -22,6 +29,10 @@ SHAPES = {
     "intro": replace(BASE, n_batch=1024),
     "ragged": replace(BASE, n_features=7, n_hidden=3, n_batch=333),
     "basic": replace(BASE, n_features=20, n_hidden=5, n_batch=1024),
+    "basic, adamw": replace(BASE, n_features=20, n_hidden=5, n_batch=1024, optimizer=Optimizer.adamw),
+    "untied, adamw": replace(
+        BASE, n_features=20, n_hidden=5, tied=False, hidden_bias=True, optimizer=Optimizer.adamw
+    ),
     "varying": replace(BASE, n_features=100, n_hidden=20, n_batch=1024),
     "geometry": replace(BASE, n_features=400, n_hidden=30, n_batch=1024),
     "table": replace(BASE, n_features=50, data=DataKind.finite, n_rows=100, n_batch=0, unit_norm=True),
