@@ -36,10 +36,10 @@ from tests.engines import launches  # noqa: E402
 from tests.engines.batches import (  # noqa: E402
     BASE,
     make_batch,
+    overflowing_bias,
     parameters_of,
     reference_rows,
     reference_train,
-    overflowing_bias,
 )
 
 SMALL = replace(BASE, n_features=3, n_hidden=2, n_batch=100)
