@@ -34,8 +34,8 @@ def _attacked(run: Run) -> tuple[F64, F64, F64]:
     "axes",
 )
 def superposition_is_vulnerable(run: Run) -> Measured:
-    """Models with superposition are more than three times as vulnerable to small changes of their input as
-    models without.
+    """As superposition grows, models become more than three times as vulnerable to small changes of their
+    input as models without it are.
     """
     sparsity, vulnerability, _ = _attacked(run)
     need(bool(sparsity.min() <= 1.3 and sparsity.max() >= 20), "needs 1/p from 1.3 and below to 20 and above")

@@ -15,6 +15,10 @@ class Inconclusive(Exception):
     """The runs at hand can decide nothing: the message says what they lack."""
 
 
+class Refuted(Exception):
+    """The runs at hand have what the claim asks for, but nothing of what it is about came out of them."""
+
+
 class Measured(NamedTuple):
     """What a measurement found."""
 
@@ -57,16 +61,24 @@ class Claim:
     experiments: tuple[str, ...]
     """The shipped experiments whose runs decide it."""
     measure: Callable[..., Measured]
-    """Of one run for each of `experiments`, in that order; raises Inconclusive."""
+    """Of one run for each of `experiments`, in that order; raises Inconclusive and Refuted."""
 
     def check(self, runs: Mapping[str, Run]) -> Outcome:
-        """Measure, from one run for each of `experiments`; never raises for what a run holds or lacks."""
+        """Measure, from one run for each of `experiments`; never raises for what a run holds or lacks.
+
+        Nor for a mistake of the measurement, which takes no table of claims with it: that fails, and says so.
+        """
         used = [runs[name] for name in self.experiments]
         n_restarts = min(run.restarts for run in used)
         try:
             found = self.measure(*used)
         except (Inconclusive, RunError) as lacks:
             return Outcome(verdict="inconclusive", measured=str(lacks), n_restarts=n_restarts)
+        except Refuted as missing:
+            return Outcome(verdict="fails", measured=str(missing), n_restarts=n_restarts)
+        except Exception as error:
+            told = f"could not be measured ({type(error).__name__}: {error}): a mistake of superpose"
+            return Outcome(verdict="fails", measured=" ".join(told.split()), n_restarts=n_restarts)
         return Outcome(
             verdict="holds" if found.holds else "fails",
             measured=found.text,

@@ -42,7 +42,9 @@ def _last_capacity(run: Run) -> dict[float, tuple[F64, F64]]:
     tolerance="1 %: what training leaves to go; a Gaussian W of 6 x 3 has 0.75 m",
 )
 def capacity_is_used_up(run: Run) -> Measured:
-    """The capacities of all features add up to the number of dimensions: none is wasted."""
+    """The capacities of all features, represented or not, add up to the number of dimensions: none is
+    wasted.
+    """
     need_setting(run, restarts=4, steps=2000, data_kind="independent")
     found = models(run)
     total = np.array([model.features["dimensionality"].sum() / model.n_hidden for model in found])
@@ -85,9 +87,13 @@ def capacity_follows_importance(run: Run) -> Measured:
     experiment="capacity",
     expected="at p = 1 the last feature's capacity is below 0.05 for r <= 0.7 and above 0.95 for r >= 1.5",
     tolerance="0.05: what training leaves to go; r between is too near to the others' 1 to be settled",
+    departs="Features of equal importance, the other five here, share what is left of the dimensions in any "
+    "proportion even at p = 1: to the loss all orthogonal bases of that space are the same.",
 )
 def dense_features_get_all_or_nothing(run: Run) -> Measured:
-    """Dense features get a whole dimension or none: which of them is decided by importance alone."""
+    """A dense feature of another importance than the others' gets a whole dimension or none: which of them is
+    decided by its importance alone.
+    """
     found = _last_capacity(run)
     need(1.0 in found, "needs cells at p = 1")
     r, capacity = found[1.0]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from superpose_cli.claims.base import Measured, claim
-from superpose_cli.claims.stored import Model, models, need, need_setting
+from superpose_cli.claims.stored import Model, models, must, need, need_setting
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.geometry import MERGED, cosines, set_cosines, solution_name, tegum_factors
 from superpose_cli.toy_model.metrics import F64
@@ -18,7 +18,7 @@ def _of_sets(run: Run, n: int, kind: str, **settings: float) -> Model:
     """The best restart of the cell with n features in such sets."""
     found = models(run, data_kind=kind, n_features=n, **settings)
     need(len(found) == 1, f"needs one cell of {n} {kind} features, the run has {len(found)}")
-    need(bool(found[0].represented.all()), "a feature is not represented")
+    must(bool(found[0].represented.all()), "a feature is not represented")
     return found[0]
 
 
@@ -37,6 +37,7 @@ def _ends(run: Run, cell: int, shape: str) -> tuple[F64, F64]:
     rows = rows.loc[rows["cell"] == cell]
     usable = (rows["status"] != "diverged").to_numpy()
     (block,) = run.weights([cell], best=False)
+    need(bool(usable.any()), f"all restarts of cell {cell} diverged")
     weights = block.W[usable].astype(np.float64)
     some = np.array([shape in ("", solution_name(tegum_factors(W @ W.T))) for W in weights])
     first = np.arange(0, weights.shape[1] - 1, 2)

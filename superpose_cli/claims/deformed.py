@@ -3,7 +3,7 @@
 import numpy as np
 
 from superpose_cli.claims.base import Measured, claim
-from superpose_cli.claims.stored import models, need, need_setting, restart_weights, restarts
+from superpose_cli.claims.stored import models, must, need, need_setting, restart_weights, restarts
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.branches import Branch, crossing, pentagon_or_digons
 from superpose_cli.toy_model.geometry import solution_name
@@ -43,7 +43,7 @@ def pentagon_deforms(run: Run) -> Measured:
         if solution_name(model.factors) == "pentagon":
             ratio = model.row["last_probability"] / model.features["feature_probability"][0]
             spread[float(ratio)] = float(np.ptp(model.features["dimensionality"]))
-    need(bool(spread), "no cell's best restart is a pentagon")
+    must(bool(spread), "no cell's best restart is a pentagon")
     near = {goal: min(spread, key=lambda ratio: abs(np.log(ratio / goal))) for goal in (0.45, 1, 2.5)}
     need(
         all(0.8 <= ratio / goal <= 1.25 for goal, ratio in near.items()),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from superpose_cli.claims.base import Measured, claim
-from superpose_cli.claims.stored import models, need, need_setting
+from superpose_cli.claims.stored import models, must, need, need_setting
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.geometry import solution_name
 from superpose_cli.toy_model.theory import ignored_feature_loss, linear_optimum
@@ -105,30 +105,37 @@ def relu_superposes_when_sparse(run: Run) -> Measured:
     source="paper",
     citation="“Demonstrating Superposition”, the basic results: W^T W and the bars of interference over "
     "sparsity",
-    experiment="basic_small",
-    expected="wherever a model has dedicated and superposed features, every dedicated one is more important "
-    "than every superposed one",
-    tolerance="none: the features are ordered",
+    experiment=("basic_small", "basic_large"),
+    expected="wherever a model has dedicated and superposed features, of all pairs of the one and the other "
+    "at least 90 % have the dedicated one more important, and the most important feature is dedicated",
+    tolerance="10 %: a random order has half; neighbours in importance cost nearly the same either way",
+    departs="In the large model, where a feature's importance is 0.9 times its neighbour's, one to three "
+    "such pairs stand the other way round at each density.",
 )
-def least_important_first(run: Run) -> Measured:
+def least_important_first(small: Run, large: Run) -> Measured:
     """Superposition begins with the least important of the represented features; the most important keep
     dimensions of their own for longest.
     """
-    need_setting(run, steps=3000)
-    mixed = []
-    for model in models(run, output_activation="relu"):
-        dedicated = model.represented & ~model.superposed
-        if dedicated.any() and model.superposed.any():
-            importance = model.features["importance"]
-            mixed.append((model, importance[dedicated].min() > importance[model.superposed].max()))
-    need(bool(mixed), "needs a density with dedicated and superposed features")
-    told = "; ".join(
-        f"p = {model.p:g}: dedicated {np.flatnonzero(model.represented & ~model.superposed).tolist()}, "
-        f"superposed "
-        f"{np.flatnonzero(model.superposed).tolist()}"
-        for model, _ in mixed
+    told, shares, first = [], [], []
+    for run in (small, large):
+        need_setting(run, steps=3000)
+        for model in models(run, output_activation="relu"):
+            dedicated, importance = model.represented & ~model.superposed, model.features["importance"]
+            if not (dedicated.any() and model.superposed.any()):
+                continue
+            ordered = importance[dedicated][:, None] > importance[model.superposed]
+            shares.append(float(ordered.mean()))
+            first.append(bool(dedicated[importance.argmax()]))
+            told.append(
+                f"n = {len(dedicated)}, p = {model.p:g}: {ordered.sum()} of {ordered.size} pairs, "
+                f"{dedicated.sum()} dedicated"
+            )
+    must(bool(told), "no density has dedicated and superposed features")
+    return Measured(
+        min(shares) >= 0.9 and all(first),
+        "; ".join(told),
+        {"densities": len(told), "ordered_min": min(shares)},
     )
-    return Measured(all(right for _, right in mixed), told, {"densities": len(mixed)})
 
 
 @claim(
@@ -139,12 +146,16 @@ def least_important_first(run: Run) -> Measured:
     experiment="basic_small",
     expected="at the densest p with superposition every superposed feature belongs to a digon",
     tolerance="angles to within 10 degrees",
+    departs="Where importances are equal or nearly so, others come first: three features 107 to 136 degrees "
+    "apart in `intro`, triangles and pairs of features at 60 degrees in `dimensionality`.",
 )
 def antipodal_pairs_first(run: Run) -> Measured:
-    """The first form of superposition is the antipodal pair."""
+    """Among features of unequal importance the first form of superposition is the antipodal pair."""
     need_setting(run, steps=3000)
-    found = [model for model in models(run, output_activation="relu") if model.superposed.any()]
-    need(bool(found), "no density has superposition")
+    every = models(run, output_activation="relu")
+    need(min(model.p for model in every) <= 0.1, "needs a cell at p <= 0.1")
+    found = [model for model in every if model.superposed.any()]
+    must(bool(found), "no density has superposition")
     first = max(found, key=lambda model: model.p)
     paired = {i for factor in first.factors if factor.name == "digon" for i in factor.features}
     return Measured(
@@ -227,15 +238,15 @@ def axes_square_pentagon(run: Run) -> Measured:
     found = sorted(models(run), key=lambda model: -model.p)
     need(len(found) >= 4 and found[0].p == 1 and found[-1].p <= 0.05, "needs 4 densities from p = 1 to 0.05")
     names = [solution_name(model.factors) for model in found]
-    stages = [name for name in names if name in ("2 dedicated", "square", "pentagon")]
+    stages = [name for name in names if name in ("2 lone features", "square", "pentagon")]
     first = np.flatnonzero(found[0].represented).tolist()
     top = np.argsort(-found[0].features["importance"], kind="stable")[:2]
     return Measured(
-        names[0] == "2 dedicated"
+        names[0] == "2 lone features"
         and first == sorted(top.tolist())
         and names[-1] == "pentagon"
-        and list(dict.fromkeys(stages)) == ["2 dedicated", "square", "pentagon"]
-        and stages == sorted(stages, key=["2 dedicated", "square", "pentagon"].index)
+        and list(dict.fromkeys(stages)) == ["2 lone features", "square", "pentagon"]
+        and stages == sorted(stages, key=["2 lone features", "square", "pentagon"].index)
         and len(names) - len(stages) <= 1,
         ", ".join(f"{name} at p = {model.p:.3g}" for name, model in zip(names, found, strict=True)),
         {f"represented_at_{model.p:.3g}": model.represented.sum() for model in found},

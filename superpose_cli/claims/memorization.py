@@ -114,10 +114,12 @@ def features_form_a_pentagon(run: Run) -> Measured:
     expected="test loss in 0.99 .. 1.05 for T <= 50 with a data set fitted to below 0.7, below 1 at the "
     "largest T",
     tolerance="5 %: T of 3 and 4 disturb fresh rows a little",
+    departs="Rows of W are not short at small T: features of the data points count as represented (5 at T = "
+    "4, 185 at T = 50), but serve the points alone.",
 )
 def data_points_first(run: Run) -> Measured:
-    """Models of few data points learn no feature at all: their loss on fresh data is that of the output 0;
-    models of many learn features.
+    """Models of few data points learn nothing that serves fresh data: their loss there is that of the output
+    0; models of many learn features that do.
     """
     found = _by_rows(run)
     small = {T: _test_loss(model) for T, model in found.items() if T <= 50}
@@ -234,8 +236,9 @@ def weight_decay_removes_the_bump(run: Run) -> Measured:
     source="paper",
     citation="double descent over the size of the data set and of the model",
     experiment="double_descent_reduced",
-    expected="the highest test loss of m = 4 is at a larger T than that of m = 2",
-    tolerance="none: sizes of the data set are counted in steps of the grid",
+    expected="the highest test loss of m = 4 is at a larger T than that of m = 2, at which m = 4 is still "
+    "below 1.2; each rises to its peak without a fall of more than 0.1",
+    tolerance="0.1: means over 3 and more data sets scatter; T is counted in steps of the grid",
     departs="The bump of m = 4 is not seen to end: its highest loss is at the largest T there is, so "
     "its peak is at that T or beyond.",
 )
@@ -245,10 +248,15 @@ def larger_models_need_more_data(run: Run) -> Measured:
     small, large = (_curves(run, 0.01, m) for m in (2, 4))
     at, later = (max(curve, key=lambda T: curve[T]) for curve in (small, large))
     end = ", the largest, or beyond" if later == max(large) else ""
+    rising = all(
+        np.diff([curve[T] for T in curve if peak >= T]).min(initial=0) >= -0.1
+        for curve, peak in ((small, at), (large, later))
+    )
     return Measured(
-        later > at and large[later] > 1.2,
-        f"m = 2 peaks at T = {at} ({small[at]:.2f}), m = 4 at T = {later} ({large[later]:.2f}){end}",
-        {"peak_rows_2": at, "peak_rows_4": later},
+        bool(later > at and large[later] > 1.2 and large[at] < 1.2 and rising),
+        f"m = 2 peaks at T = {at} ({small[at]:.2f}), where m = 4 has {large[at]:.2f}, m = 4 at T = "
+        f"{later} ({large[later]:.2f}){end}",
+        {"peak_rows_2": at, "peak_rows_4": later, "loss_4_at_peak_of_2": large[at]},
     )
 
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 
 from superpose_cli.claims.base import Measured, claim
-from superpose_cli.claims.stored import models, need_setting
+from superpose_cli.claims.stored import models, need, need_setting
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.geometry import solution_name
 
@@ -18,6 +18,8 @@ POLYTOPES = (
     (8, "square antiprism", Fraction(3, 8)),
 )
 """n, the shape of the whole model, and D_i of all its features."""
+ENOUGH = 64
+"""Restarts among which each shape is found."""
 
 
 @claim(
@@ -39,6 +41,8 @@ def pure_polytopes(run: Run) -> Measured:
         off[f"error_{n}"] = float(np.abs(own - float(fraction)).max())
         right.append(whole == name and off[f"error_{n}"] <= 0.01)
         told.append(f"n = {n}: {whole}, D_i {own.min():.3f} to {own.max():.3f}")
+    # One start in sixteen ends in a tetrahedron: none of 32 does for one seed in eight.
+    need(all(right) or run.restarts >= ENOUGH, f"needs {ENOUGH} restarts, the run has {run.restarts}: {told}")
     return Measured(all(right), "; ".join(told), off)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from superpose_cli.claims.base import Inconclusive
+from superpose_cli.claims.base import Inconclusive, Refuted
 from superpose_cli.results.best import best_features, best_weights
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.geometry import Factor, cosines, tegum_factors
@@ -135,6 +135,12 @@ def need(condition: bool, lacks: str) -> None:
     """Raise Inconclusive, with what the run lacks, unless the condition holds."""
     if not condition:
         raise Inconclusive(lacks)
+
+
+def must(condition: bool, missing: str) -> None:
+    """Raise Refuted, with what did not come out of training, unless the condition holds."""
+    if not condition:
+        raise Refuted(missing)
 
 
 def need_setting(run: Run, *, restarts: int = 1, steps: int = 1, **settings: Any) -> None:

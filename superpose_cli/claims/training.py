@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from superpose_cli.claims.base import Measured, claim
-from superpose_cli.claims.stored import models, need, need_setting
+from superpose_cli.claims.stored import need, need_setting
 from superpose_cli.results.run import Run
-from superpose_cli.toy_model.geometry import solution_name, tegum_factors
+from superpose_cli.toy_model.geometry import cosines, solution_name, tegum_factors
 from superpose_cli.toy_model.levels import in_jumps, jumps, share_of_fall
 from superpose_cli.toy_model.metrics import F64, dimensionality
 
@@ -63,20 +63,22 @@ def _courses(run: Run, **settings: str) -> Iterator[Course]:
     experiment="energy_levels",
     expected="after the first eighth of training, in every start the steps with a jump hold at least 0.8 of "
     "the fall of the loss and at least twice their share of the time; moved in time they rarely do (at most "
-    "5 % of all shifts)",
+    "5 % of all shifts); at least 80 % of the jumps end within 0.05 of 0, 1/2 or 1, and at most 20 % of the "
+    "features jump twice",
     tolerance="a plateau is D_i within 0.02 for 150 steps, a jump joins two more than 0.05 apart; 0.8: drawn "
-    "rows blur the ends of a fall",
-    departs="Jumps of 60 features run into one another and fill most of the time in which the loss "
-    "falls at all: the first records, as many as those with a jump, hold as much of the fall. That each "
-    "drop belongs to a jump of its own is not shown. In one start of four an eighth of the fall lies "
-    "outside all jumps.",
+    "rows blur the ends of a fall, and the last jumps are not quite done when training ends",
+    departs="The paper's features jump between discrete levels, several times, and the loss with each. Here "
+    "they leave the values that a random start gave them, which are no levels, glide, and come to rest once. "
+    "The jumps of 60 features run into one another and fill most of the time in which the loss falls at "
+    "all: the first records, as many as those with a jump, hold as much of the fall. That a drop belongs to "
+    "a jump of its own is not shown. In one start of four an eighth of the fall lies outside all jumps.",
 )
 def jumps_hold_the_drops(run: Run) -> Measured:
-    """Features jump between discrete levels of D_i during training, and the loss falls while some do, and
-    little once they rest.
+    """Each feature passes, most of them once, from the D_i that it started with to none, a half or a whole
+    dimension, and the loss falls while some do, and little once they rest.
     """
     need_setting(run, steps=2000)
-    held, time, chance, first = [], [], [], []
+    held, time, chance, first, ends, again = [], [], [], [], [], []
     for course in _courses(run):
         late = len(course.steps) // 8
         need(late >= 20, "needs 160 recorded steps: history.every=10")
@@ -87,18 +89,26 @@ def jumps_hold_the_drops(run: Run) -> Measured:
         time.append(float(covered.mean()))
         chance.append(float((np.array(shifted) >= held[-1]).mean()))
         first.append(share_of_fall(loss, np.arange(len(covered)) < covered.sum()))
+        ends += [min(abs(jump.after - level) for level in (0, 0.5, 1)) <= 0.05 for jump in found]
+        times = np.bincount([jump.feature for jump in found], minlength=course.W.shape[1])
+        again.append(float((times > 1).sum() / max((times > 0).sum(), 1)))
     return Measured(
         min(held) >= 0.8
         and all(share >= 2 * part for share, part in zip(held, time, strict=True))
-        and max(chance) <= 0.05,
+        and max(chance) <= 0.05
+        and float(np.mean(ends)) >= 0.8
+        and max(again) <= 0.2,
         f"{min(held):.2f} to {max(held):.2f} of the fall in {min(time):.2f} to {max(time):.2f} of the time, "
         f"{100 * max(chance):.1f} % of all shifts as good, in {len(held)} starts; as many "
-        f"records from the first on hold {min(first):.2f} to {max(first):.2f}",
+        f"records from the first on hold {min(first):.2f} to {max(first):.2f}; {100 * np.mean(ends):.0f} % "
+        f"of {len(ends)} jumps end at a level, {100 * max(again):.0f} % of the features at most jump twice",
         {
             "held_min": min(held),
             "held_by_first_min": min(first),
             "time_max": max(time),
             "shifts_as_good_max": max(chance),
+            "at_levels": float(np.mean(ends)),
+            "again_max": max(again),
         },
     )
 
@@ -109,24 +119,35 @@ def jumps_hold_the_drops(run: Run) -> Measured:
     source="paper",
     citation="learning as geometric transformations",
     experiment="octahedron",
-    expected="in the best restart of Xavier's start |cos| at most 0.25 inside the triples, and each feature "
-    "has a partner across with cos below -0.9",
-    tolerance="15 and 26 degrees: correlated data and sampled losses leave it a little askew",
+    expected="of Xavier's starts that end within 10 % of the best objective, six at least, all but one have "
+    "|cos| at most 0.25 inside the triples and a partner across for each feature with cos below -0.9",
+    tolerance="15 and 26 degrees: correlated data and sampled losses leave it a little askew, one start more "
+    "so; where triples do not matter, 6 of 15 octahedra have right angles inside them",
 )
 def octahedron(run: Run) -> Measured:
     """Two correlated triples in three dimensions become an octahedron: right angles inside a triple, each
     feature antipodal to one of the other triple.
     """
-    need_setting(run, restarts=4, steps=5000, n_features=6, n_hidden=3, set_size=3)
-    (model,) = models(run, init_kind="xavier_normal")
-    need(bool(model.represented.all()), "a feature is not represented")
-    C = model.cosines
-    inside = max(float(np.abs(C[i : i + 3, i : i + 3] - np.eye(3)).max()) for i in (0, 3))
-    across = max(float(C[:3, 3:].min(axis=1).max()), float(C[:3, 3:].min(axis=0).max()))
+    need_setting(run, restarts=4, steps=5000, n_features=6, n_hidden=3, set_size=3, correlation=1.0)
+    rows = run.instances(["cell", "init_kind", "objective", "status"])
+    usable = (rows["status"] != "diverged").to_numpy() & (rows["init_kind"] == "xavier_normal").to_numpy()
+    need(bool(usable.any()), "no restart has init_kind = xavier_normal")
+    cells, objective = rows["cell"].to_numpy()[usable], rows["objective"].to_numpy()[usable]
+    need(len(set(cells.tolist())) == 1, "needs one cell of Xavier's start")
+    (block,) = run.weights(cells[:1], best=False)
+    diverged = (rows["status"] == "diverged").to_numpy()[(rows["cell"] == cells[0]).to_numpy()]
+    near = block.W[~diverged].astype(np.float64)[objective <= 1.1 * objective.min()]
+    need(len(near) >= 6, f"needs 6 starts near the best, the run has {len(near)}")
+    C = np.stack([cosines(W @ W.T) for W in near])
+    own, cross = np.stack([C[:, :3, :3], C[:, 3:, 3:]], axis=1) - np.eye(3), C[:, :3, 3:]
+    inside = np.abs(own).max(axis=(1, 2, 3))
+    across = np.maximum(cross.min(axis=1).max(axis=1), cross.min(axis=2).max(axis=1))
+    right = (inside <= 0.25) & (across < -0.9)
     return Measured(
-        inside <= 0.25 and across < -0.9,
-        f"|cos| {inside:.3f} at most inside the triples, partners across at {across:.3f} at most",
-        {"cosine_inside": inside, "cosine_across": across},
+        bool(right.sum() >= len(near) - 1),
+        f"{right.sum()} of {len(near)} starts; |cos| {inside.max():.3f} at most inside the triples, "
+        f"partners across at {across.max():.3f} at most",
+        {"octahedra": right.sum(), "near_best": len(near), "cosine_inside": inside.max()},
     )
 
 
@@ -166,7 +187,7 @@ def _plateaus(course: Course) -> list[tuple[int, float]]:
     "stage",
     departs="The paper shows one training, which ends in an octahedron; which stages are passed depends on "
     "the start, one of rank 1 is passed by few, and few of the small starts end in an octahedron: in most "
-    "each triple has its right angles, but is turned against the other, at a loss up to 6 % higher.",
+    "each triple has its right angles, but is turned against the other, at a loss 1 to 4 % higher.",
 )
 def octahedron_in_stages(run: Run) -> Measured:
     """A small start learns two correlated triples in stages: plateaus of the loss, with falls between them,

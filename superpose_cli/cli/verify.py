@@ -51,7 +51,8 @@ def verify(
         bool,
         typer.Option(
             "--run",
-            help="Train what is missing first, as `superpose sweep experiment=NAME` does.",
+            help="Train first what is missing, as `superpose sweep experiment=NAME` does: for all claims, or "
+            "for those about the named RUNs.",
             show_default=False,
         ),
     ] = False,
@@ -79,7 +80,9 @@ def verify(
     wanted = select(ids or (), section)
     loaded = [load_run(find_run(name)) for name in runs] if runs else speaking(options.OUTPUTS, told)
     if run:
-        missing = dict.fromkeys(name for claim in wanted for name in claim.experiments)
+        named = {one.name for one in loaded}
+        about = [claim for claim in wanted if not runs or named.intersection(claim.experiments)]
+        missing = dict.fromkeys(name for claim in about for name in claim.experiments)
         loaded += _train([name for name in missing if name not in newest_runs(loaded)], quiet)
     found = verify_claims(loaded, wanted)
     if json_:

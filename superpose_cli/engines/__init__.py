@@ -69,15 +69,17 @@ class Choice:
 def choose_engine(config: EngineConfig, families: Sequence[Family]) -> Choice:
     """The engine that `config` asks for, able to train all `families`.
 
+    Where the device is `auto`, the CPU is taken beside a GPU too: by an engine that is named and runs there
+    alone, and where no engine accepts on the GPU.
+
     Raises ConfigError for an unknown name, for a device that is not there, and where no engine (or not the
     named one) accepts a family.
     """
     if config.name != "auto" and config.name not in ENGINES:
         raise ConfigError(f"no engine '{config.name}'; choose one of: auto, {', '.join(ENGINES)}")
-    device = device_of(config.device)
-    names = list(ENGINES) if config.name == "auto" else [config.name]
     refusals: list[str] = []
-    for name in names:
+    candidates = _candidates(config)
+    for name, device in candidates:
         entry = ENGINES[name]
         refusal = _cannot(name, entry, device, config.dtype)
         if refusal is None:
@@ -90,14 +92,21 @@ def choose_engine(config: EngineConfig, families: Sequence[Family]) -> Choice:
                 continue
             refusal = next(filter(None, map(engine.refuses, families)), None)
             if refusal is None:
-                why = (
-                    "as asked"
-                    if config.name != "auto"
-                    else "; ".join([*refusals, "the fastest that accepts"])
-                )
-                return Choice(engine, why)
+                if config.name != "auto":
+                    return Choice(engine, "as asked")
+                fastest = "the fastest that accepts" + (" on the CPU" if device != candidates[0][1] else "")
+                return Choice(engine, "; ".join([*refusals, fastest]))
         refusals.append(refusal)
-    raise ConfigError("; ".join(refusals))
+    raise ConfigError("; ".join(dict.fromkeys(refusals)))
+
+
+def _candidates(config: EngineConfig) -> list[tuple[str, str]]:
+    """Which engines to try, on which devices; at least one."""
+    device = device_of(config.device)
+    if device == "cpu" or config.device != "auto":
+        return [(name, device) for name in (ENGINES if config.name == "auto" else [config.name])]
+    able = [(name, on) for on in (device, "cpu") for name, entry in ENGINES.items() if on in entry.devices]
+    return able if config.name == "auto" else [pair for pair in able if pair[0] == config.name][:1]
 
 
 def _cannot(name: str, entry: EngineEntry, device: str, dtype: str) -> str | None:

@@ -226,8 +226,9 @@ def words(data: Arrows) -> Words:
             + (READING if any(map(len, data.sets)) and not data.varied else "")
         ),
         source=(
-            "The introduction's figure of five features in two dimensions: dense features leave the two most "
-            "important ones orthogonal and the rest out; sparse ones become antipodal pairs, then a pentagon."
+            "The introduction's figure of five features in two dimensions: there dense features leave the "
+            "two most important ones orthogonal and the rest out; sparse ones become antipodal pairs, then a "
+            "pentagon."
         ),
     )
 

@@ -228,11 +228,10 @@ def _mark(ax: Axes, data: Branches, meeting: Meeting, colours: dict[str, str], s
     ax.plot([x, x], [0, meeting.ratio], color=style.muted, lw=0.6 * style.line, ls=(0, (4, 3)), zorder=1)
     ax.plot(x, meeting.ratio, "o", ms=5.5 * style.line, mfc="none", mec=style.ink, mew=0.8 * style.line,
             zorder=4)  # fmt: skip
-    # Where no line runs: below both lines if they rise, else above the one that is level.
-    place, off = ((x, meeting.ratio), (5, 5)) if data.x.is_density else ((x, 0), (3, 3))
+    # Where no line runs: at the foot, on the side where both lines are higher.
     ax.annotate(
-        f"p = {number(meeting.at)}", place, off, textcoords="offset points", fontsize=style.small,
-        bbox={"fc": style.background, "alpha": 0.75, "lw": 0, "pad": 0.6}, zorder=5,
+        f"p = {number(meeting.at)}", (x, 0), (-3 if data.x.is_density else 3, 3), textcoords="offset points",
+        fontsize=style.small, ha="right" if data.x.is_density else "left", zorder=5,
     )  # fmt: skip
 
 

@@ -251,28 +251,33 @@ def around(count: int, most: int, peak: int) -> I64:
     return chosen
 
 
-def panels(run: Run) -> Panels:
-    """A panel for each cell: one axis wraps; of several, `over_one_axis` makes rows and columns.
+def panels(run: Run, only: npt.NDArray[np.int64] | None = None) -> Panels:
+    """A panel for each cell, or each of `only`: one axis wraps; of several, `over_one_axis` makes rows and
+    columns.
 
     More than 40 cells are thinned evenly along rows and columns, and the note says so.
     """
     lines = over_one_axis(run)
+    numbers = lines.cells if only is None else np.where(np.isin(lines.cells, only), lines.cells, -1)
+    kept = [np.arange(size) for size in numbers.shape]
+    if only is not None:
+        kept = [np.flatnonzero((numbers >= 0).any(axis=axis)) for axis in (1, 0)]
     if len(lines.cells) == 1:
-        chosen = evenly(len(lines.x), MOST_PANELS)
+        chosen = kept[1][evenly(len(kept[1]), MOST_PANELS)]
         rows = -(-len(chosen) // MOST_COLUMNS)
         columns = -(-len(chosen) // rows)
         blank = rows * columns - len(chosen)
-        cells = np.append(lines.cells[0, chosen], np.full(blank, -1)).reshape(rows, columns)
+        cells = np.append(numbers[0, chosen], np.full(blank, -1)).reshape(rows, columns)
         titles = tuple(lines.x.texts[i] for i in chosen) + ("",) * blank
         row_labels = ("",) * rows
-        places = {int(lines.cells[0, i]): lines.x.inline[i] for i in chosen}
+        places = {int(numbers[0, i]): lines.x.inline[i] for i in chosen}
     else:
-        across = evenly(len(lines.x), MOST_COLUMNS)
-        down = evenly(len(lines.cells), MOST_PANELS // len(across))
-        cells = lines.cells[np.ix_(down, across)]
+        across = kept[1][evenly(len(kept[1]), MOST_COLUMNS)]
+        down = kept[0][evenly(len(kept[0]), MOST_PANELS // len(across))]
+        cells = numbers[np.ix_(down, across)]
         titles = tuple(lines.x.texts[i] for i in across) + ("",) * (cells.size - len(across))
         row_labels = tuple(lines.labels[i] for i in down)
-        places = {int(lines.cells[r, c]): lines.x.inline[c] for r, c in product(down, across)}
+        places = {int(numbers[r, c]): lines.x.inline[c] for r, c in product(down, across)}
     places.pop(-1, None)
     return Panels(
         cells=cells,
@@ -280,7 +285,7 @@ def panels(run: Run) -> Panels:
         row_labels=row_labels,
         places=places,
         ordered=not lines.x.named,
-        note=_note(len(places), int((lines.cells >= 0).sum()), "cell", int((lines.cells < 0).sum())),
+        note=_note(len(places), int((numbers >= 0).sum()), "cell", int((lines.cells < 0).sum())),
     )
 
 

@@ -270,8 +270,8 @@ def words(data: History) -> Words:
             "“Superposition, Memorization, and Double Descent” (2023): losses on the table and on fresh "
             "rows, there at the end of training."
             if data.trained
-            else "“Superposition and Learning Dynamics”: there, too, the loss falls in steps as features "
-            "change places."
+            else "“Superposition and Learning Dynamics”: losses of models whose features change places while "
+            "they fall, there in steps."
         ),
     )
 

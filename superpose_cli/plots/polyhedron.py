@@ -56,18 +56,17 @@ class Polyhedra:
 
 def select(run: Run) -> Polyhedra:
     """The best restart of each cell with m = 3; RunError unless some cell has."""
-    layout = panels(run)
     best = best_cells(run, ["n_hidden"])
-    widths = dict(zip(best["cell"].tolist(), best["n_hidden"].tolist(), strict=True))
-    found = sorted({widths[cell] for cell in layout.shown.tolist()})
-    if found != [3]:
+    three = best["n_hidden"] == 3
+    if not three.any():
         refuse(
             "polyhedron",
             run,
             "it needs three hidden dimensions, and this run has n_hidden = "
-            f"{listed([str(w) for w in found])}",
+            f"{listed([str(width) for width in sorted(set(best['n_hidden'].tolist()))])}",
             "train with model.n_hidden=3 (experiment=octahedron), or draw geometry_graph",
         )
+    layout = panels(run, best["cell"][three])
     weights = best_weights(run, layout.shown)
     refuse_if_all_diverged("polyhedron", run, [w.W for w in weights.values()])
     shown = [weights[cell].W.astype(np.float64) for cell in layout.shown.tolist()]

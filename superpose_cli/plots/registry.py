@@ -1,7 +1,7 @@
 """The plots by name, and drawing some of them into a run's folder."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,6 +37,7 @@ from superpose_cli.plots import (
     weights,
 )
 from superpose_cli.plots.names import NAMES, check_name
+from superpose_cli.plots.sources import source_of
 from superpose_cli.plots.stored import Lacks
 from superpose_cli.plots.style import FORMATS, Style, replacing, save_figure
 from superpose_cli.plots.words import Words
@@ -69,10 +70,15 @@ class Plot:
     asked_only: bool = False
     """Drawn where an experiment lists it or a user names it only: an analysis, some of them seconds long."""
 
+    def told(self, run: Run, data: Any) -> Words:
+        """The words about the selected data of a run, with the figure of the paper that it is for."""
+        words = self.words(data)
+        return replace(words, source=source_of(self.name, run.name, words.source))
+
     def __call__(self, run: Run, style: Style) -> Plotted:
         """Figure and text; RunError where the run lacks what the plot needs."""
         data = self.select(run)
-        words = self.words(data)
+        words = self.told(run, data)
         with style.active():
             return Plotted(figure=self.draw(data, style, words.title), words=words)
 
@@ -279,7 +285,7 @@ def draw(
     folder = run.path / "figures" if folder is None else folder
     paths = []
     for plot, data in ready:
-        words = plot.words(data)
+        words = plot.told(run, data)
         if MOVING in formats and plot.frames is not None:
             paths.append(folder / f"{plot.name}.{MOVING}")
             moving.save_animation(plot.frames(data, style, words.title), paths[-1], style)

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from superpose_cli.errors import ConfigError, RunError
-from superpose_cli.plots.registry import PLOTS, find_plot
+from superpose_cli.plots.registry import PLOTS, Plotted, find_plot
 from superpose_cli.plots.stored import Lacks
 from superpose_cli.plots.style import Style, replacing, save_figure
 from superpose_cli.plots.words import Words
@@ -53,20 +53,21 @@ def draw_figures(
         if not go_on():
             break
         try:
-            plotted = find_plot(name)(run, style)
+            drawn.append(_drawn(find_plot(name)(run, style), name, style))
         except (Lacks, ConfigError) as lack:
             left_out.append(str(lack))
-            continue
         except Exception as error:  # a mistake in one plot takes no page with it
             left_out.append(
                 f"plot {name} could not be drawn ({type(error).__name__}: {error}): a mistake of superpose"
             )
-            continue
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "figure.png"
-            save_figure(plotted.figure, path, style)
-            drawn.append(Figure(name=name, png=path.read_bytes(), words=plotted.words))
     return Figures(drawn=tuple(drawn), left_out=tuple(left_out) if listed else ())
+
+
+def _drawn(plotted: Plotted, name: str, style: Style) -> Figure:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "figure.png"
+        save_figure(plotted.figure, path, style)  # where Matplotlib lays out and sets what it was told
+        return Figure(name=name, png=path.read_bytes(), words=plotted.words)
 
 
 def keep_figures(figures: Sequence[Figure], run: Path) -> list[Path]:

@@ -34,7 +34,7 @@ in a trained model lie within it, and 2/5 and 3/8 do not meet."""
 MERGED = 0.97
 """Cosine above which the members of a set count as one direction: within 14 degrees."""
 
-IRREGULAR, SINGLE = "irregular", "dedicated"
+IRREGULAR, SINGLE = "irregular", "lone feature"
 _SIMPLICES = {2: "digon", 3: "triangle", 4: "tetrahedron"}
 _POLYGONS = {5: "pentagon", 6: "hexagon", 7: "heptagon", 8: "octagon"}
 _PRODUCTS = {
@@ -51,7 +51,7 @@ class Factor:
     features: tuple[int, ...]
     """Ascending."""
     name: str
-    """dedicated, digon, triangle, tetrahedron, pentagon, hexagon, ..., k-gon, square antiprism, d-simplex or
+    """lone feature, digon, triangle, tetrahedron, pentagon, hexagon, k-gon, square antiprism, d-simplex or
     irregular; by angles alone."""
     dimensionality: F64
     """D_i inside the factor, one per feature."""
@@ -112,7 +112,7 @@ def nearest_name(G: npt.ArrayLike) -> str:
 
 
 def solution_name(factors: Sequence[Factor]) -> str:
-    """The whole solution in a few words: `octahedron`, or `2 pentagons, 3 digons and 1 dedicated`."""
+    """The whole solution in a few words: `octahedron`, or `2 pentagons, 3 digons and 1 lone feature`."""
     names = [factor.name for factor in factors]
     if (whole := _PRODUCTS.get(tuple(sorted(names)))) is not None:
         return whole
@@ -120,7 +120,7 @@ def solution_name(factors: Sequence[Factor]) -> str:
         return names[0] if names else "no feature"
     # In the order of first appearance: the largest factors first.
     counts = [
-        f"{count} {name}{'s' if count > 1 and name not in (SINGLE, IRREGULAR) else ''}"
+        f"{count} {name}{'s' if count > 1 and name != IRREGULAR else ''}"
         for name, count in Counter(names).items()
     ]
     return " and ".join(filter(None, (", ".join(counts[:-1]), counts[-1])))

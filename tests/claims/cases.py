@@ -62,7 +62,9 @@ CASES = {
         basic, linear=changed(basic, paper.all_linear), another_p=changed(basic, paper.reversed_densities)
     ),
     "antipodal-pairs-first": case(basic, shuffled_W=scrambled(basic)),
-    "least-important-first": case(basic, most_important=changed(basic, paper.least_important_alone)),
+    "least-important-first": case(
+        basic, paper.large, most_important=changed(basic, paper.least_important_alone)
+    ),
     "ignored-features-get-their-mean": case(basic, another_p=changed(basic, paper.reversed_densities)),
     "superposition-pays": case(
         basic, linear=changed(basic, paper.all_linear), another_p=changed(basic, paper.reversed_densities)
@@ -151,9 +153,13 @@ CASES = {
     ),
     "jumps-hold-the-drops": case(
         paper.energy_levels, steady=partial(paper.energy_levels, steady=True),
-        wide=partial(paper.energy_levels, wide=True),
+        wide=partial(paper.energy_levels, wide=True), twice=partial(paper.energy_levels, twice=True),
+        nowhere=partial(paper.energy_levels, start=90.0, end=49.0),
     ),
-    "octahedron": case(paper.octahedron, shuffled_W=scrambled(paper.octahedron)),
+    "octahedron": case(
+        paper.octahedron, shuffled_W=scrambled(paper.octahedron),
+        by_luck=partial(paper.octahedron, lucky=True),
+    ),
     "octahedron-in-stages": case(
         paper.octahedron, no_plateau=partial(paper.octahedron, flat=False),
         full_rank=partial(paper.octahedron, at_once=True),
@@ -195,6 +201,7 @@ CASES = {
         follow_up.absolute_large, none=partial(follow_up.absolute_large, superposes=False),
         another_p=shifted(follow_up.absolute_large),
         dense_too=partial(follow_up.absolute_large, dense=22),
+        badly_trained=partial(follow_up.absolute_large, dense=15),
     ),
     "computing-neurons-mix": case(
         follow_up.absolute_large, silent=partial(follow_up.absolute_large, silent=True),
@@ -234,7 +241,8 @@ CASES = {
         follow_up.double_descent, not_removed=partial(follow_up.double_descent, decayed=False)
     ),
     "larger-models-need-more-data": case(
-        follow_up.double_descent, same_data=partial(follow_up.double_descent, moved=False)
+        follow_up.double_descent, same_data=partial(follow_up.double_descent, moved=False),
+        jumbled=changed(follow_up.double_descent, follow_up.jumbled_sizes),
     ),
     "capacity-is-used-up": case(follow_up.capacity, shuffled_W=scrambled(follow_up.capacity)),
     "capacity-follows-importance": case(follow_up.capacity, another_importance=shifted(follow_up.capacity)),

@@ -46,18 +46,18 @@ def absolute_small(single: bool = False) -> Spec:
 
 
 def absolute_large(
-    superposes: bool = True, silent: bool = False, dense: int = 12, crossed: bool = False
+    superposes: bool = True, silent: bool = False, dense: int = 19, crossed: bool = False
 ) -> Spec:
     """Pairs of neurons for 20 features; at p = 0.01 every neuron reads two, and 25 features are computed.
 
-    At p = 1 `dense` features are computed. `silent`: at p = 0.01 no neuron reads anything. `crossed`: neurons
-    that read one feature write into another.
+    At p = 0.3 `dense` features are computed. `silent`: at p = 0.01 no neuron reads anything. `crossed`:
+    neurons that read one feature write into another.
     """
     densities = np.array([1.0, 0.3, 0.1, 0.01])
     pure = place(100, 40, *(((i,), np.array([[1.0, -1.0]])) for i in range(20)))
     mixed = pure + np.roll(pure, 1, axis=0)
     importance = 0.8 ** np.arange(100)
-    computed = np.arange(100) < np.array([[dense], [18], [20], [25 if superposes else 20]])
+    computed = np.arange(100) < np.array([[12], [dense], [20], [25 if superposes else 20]])
     ratio = np.where(computed, 0, importance).sum(axis=1) / importance.sum()
     weights = [pure, pure, pure, 0 * pure if silent else mixed if superposes else pure]
     return Spec(
@@ -172,6 +172,12 @@ def double_descent(decayed: bool = True, moved: bool = True) -> Spec:
         columns={"data_kind": "finite", "unit_norm": True},
         tables={"feature_probability": p, "feature_loss": test[:, None] / n},
     )
+
+
+def jumbled_sizes(spec: Spec) -> Spec:
+    """The losses of m = 4 stand beside other sizes of the data set; its highest is at the same one."""
+    order = np.r_[np.arange(42), 42 + np.ravel(3 * np.array([5, 0, 4, 1, 2, 3, 6])[:, None] + np.arange(3))]
+    return replace(spec, tables={**spec.tables, "feature_loss": spec.tables["feature_loss"][order]})
 
 
 def capacity() -> Spec:

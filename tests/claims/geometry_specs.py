@@ -97,9 +97,9 @@ def leaning() -> Spec:
 
 def polytopes(bias: float = -0.21, size: float = 1.0) -> Spec:
     best = [size * W for W in (polygon(3), simplex(3), 1.1 * polygon(5), square_antiprism())]
-    weights, instances = with_others(best, 32)
+    weights, instances = with_others(best, 64)
     return Spec(
-        experiment="polytopes", W=best, all_W=weights, instances=instances, restarts=32,
+        experiment="polytopes", W=best, all_W=weights, instances=instances, restarts=64,
         axes={"seed": [0, 1, 2, 3]}, tables={"b": bias},
     )  # fmt: skip
 

@@ -184,27 +184,37 @@ def _pair(angle: np.ndarray) -> np.ndarray:
     )
 
 
-def energy_levels(steady: bool = False, wide: bool = False) -> Spec:
-    """Two features jump from D = 1 to 0.8 and to 0.5; the loss falls in the jumps, or steadily.
+def energy_levels(
+    steady: bool = False, wide: bool = False, start: float = 60.0, end: float = 180.0, twice: bool = False
+) -> Spec:
+    """Two pairs turn from one angle (60 degrees: D = 0.8) to another (D = 1/2); the loss falls then, or not.
 
-    `wide`: the jumps take long, and the loss falls at one moment of the first.
+    `wide`: that takes long, and the loss falls at one moment of the first. `twice`: by way of D = 1.
     """
     t = np.array(STEPS)
-    first, second = (np.clip((t - start) / (600 if wide else 100), 0, 1) for start in (1500, 2500))
-    angle = 90 - 30 * first - 60 * second
-    falls = sum(np.clip((t - start - 30) / 40, 0, 1) for start in (1500, 2500))
+    first, second = (np.clip((t - begin) / (600 if wide else 100), 0, 1) for begin in (1500, 2500))
+    courses = np.zeros((len(t), 4, 4))
+    for k, way in enumerate((first, second)):
+        angle = start + (end - start) * way
+        if twice:
+            angle = np.where(t < 1500, start, np.where(t < 2500, 90.0, end))
+        courses[:, 2 * k : 2 * k + 2, 2 * k : 2 * k + 2] = _pair(angle)
+    falls = sum(np.clip((t - begin - 30) / 40, 0, 1) for begin in (1500, 2500))
     if wide:
         falls = np.clip((t - 1800) / 20, 0, 1)
     loss = np.asarray(1 - t / 8000 if steady else 1 - 0.4 * falls)
-    course = _pair(angle)
     return Spec(
-        experiment="energy_levels", W=[course[-1]], axes={}, columns={"loss_ratio": 0.5},
-        tables={"steps": STEPS, "course": course[None], "history_loss": loss[None], "feature_loss": 0.2},
+        experiment="energy_levels", W=[courses[-1]], axes={}, columns={"loss_ratio": 0.5},
+        tables={"steps": STEPS, "course": courses[None], "history_loss": loss[None], "feature_loss": 0.2},
     )  # fmt: skip
 
 
-def octahedron(at_once: bool = False, flat: bool = True, one_by_one: bool = False) -> Spec:
+def octahedron(
+    at_once: bool = False, flat: bool = True, one_by_one: bool = False, lucky: bool = False
+) -> Spec:
     """Small starts learn two directions, then the third; Xavier's (or all, `at_once`) three together.
+
+    `lucky`: six of eight octahedra have right angles inside the triples.
 
     The loss of small starts has plateaus; at once, if not `flat`. `one_by_one`: the second direction comes
     1,000 steps after the first.
@@ -221,11 +231,16 @@ def octahedron(at_once: bool = False, flat: bool = True, one_by_one: bool = Fals
         in_turn[:, 1] = np.clip((t - 1000) / 300, 1e-3, 1)
     small, stages = together if at_once else in_turn, stages if flat else plain
     courses = [end * way[:, None, :] for way in (together, small)]
+    every = [end] * 16
+    if lucky:
+        every[1] = every[3] = end[[0, 3, 1, 2, 4, 5]]
     return Spec(
-        experiment="octahedron", W=[end, end], restarts=4, axes={"init": ["xavier_normal", "normal"]},
+        experiment="octahedron", W=[end, end], all_W=every, restarts=8,
+        axes={"init": ["xavier_normal", "normal"]},
         columns={
             "init_kind": np.array(["xavier_normal", "normal"], dtype=object),
             "data_kind": "correlated",
+            "correlation": 1.0,
             "set_size": 3,
             "loss_ratio": 0.0475,
         },

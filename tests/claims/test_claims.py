@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 
+from superpose_cli.claims.base import Measured
 from superpose_cli.claims.registry import claims
 from superpose_cli.results.run import Run, load_run
 from tests.claims.cases import CASES, Builder
@@ -75,3 +77,40 @@ def test_too_short_a_training_decides_nothing(id: str, store: Store) -> None:
     found = claim.check(dict(zip(claim.experiments, runs, strict=True)))
     assert found.verdict == "inconclusive"
     assert "training steps, the run has 3" in found.measured
+
+
+@pytest.mark.parametrize("id", CASES)
+def test_a_run_that_diverged_holds_nothing_and_stops_nothing(id: str, store: Store) -> None:
+    claim, runs = CLAIMS[id], [store(lost(builder)) for builder in CASES[id].right]
+    found = claim.check(dict(zip(claim.experiments, runs, strict=True)))
+    assert found.verdict in ("fails", "inconclusive")
+    assert "mistake" not in found.measured
+
+
+@cache
+def lost(builder: Builder) -> Builder:
+    """The same where every training diverged."""
+
+    def build() -> Spec:
+        spec = builder()
+        every = None if spec.all_W is None else [np.full_like(W, np.nan, float) for W in spec.all_W]
+        instances = {"objective": np.full(len(spec.W) * spec.restarts, np.nan)}
+        return replace(
+            spec,
+            W=[np.full_like(W, np.nan, float) for W in spec.W],
+            all_W=every,
+            columns={**spec.columns, "status": "diverged"},
+            instances={**spec.instances, **instances},
+        )
+
+    return build
+
+
+def test_a_mistake_of_a_measurement_stops_nothing(store: Store) -> None:
+    def stumbles(_: Run) -> Measured:
+        raise ZeroDivisionError("by zero")
+
+    claim = replace(CLAIMS["axes-square-pentagon"], measure=stumbles)
+    found = claim.check({"intro": store(CASES["axes-square-pentagon"].right[0])})
+    assert found.verdict == "fails"
+    assert found.measured == "could not be measured (ZeroDivisionError: by zero): a mistake of superpose"

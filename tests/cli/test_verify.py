@@ -59,7 +59,7 @@ def test_a_failed_claim_is_exit_code_1(outside: Path) -> None:
     done = invoke(str(run))
     assert done.exit_code == 1
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("fails         axes-square-pentagon  2 dedicated at p = 1")
+    assert lines[0].startswith("fails         axes-square-pentagon  2 lone features at p = 1")
     assert lines[1:] == ["1 claim: 1 fails"]
 
 
@@ -111,3 +111,5 @@ def test_run_trains_what_is_missing(outside: Path, monkeypatch: pytest.MonkeyPat
     assert json.loads(done.stdout)["claims"][0]["verdict"] == "holds"
     invoke("--run", "--claim", "axes-square-pentagon", "--json", "-q")
     assert asked == ["intro"]
+    invoke("intro", "--run", "--json", "-q")
+    assert asked == ["intro"], "claims about other experiments were not asked about"

@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
+from superpose_cli import engines  # noqa: E402
 from superpose_cli.engines import choose_engine, triton_gpu, triton_plans  # noqa: E402
 from superpose_cli.engines.triton_gpu import TritonEngine  # noqa: E402
 from superpose_cli.engines.triton_plans import plan_training  # noqa: E402
@@ -101,6 +102,37 @@ def test_a_panel_that_does_not_fit_is_trained_in_tiles():
     batch = make_batch(replace(BASE, n_features=40, n_hidden=9), 2)
     kernels = [plan_training(batch, "cuda", "float32", shared).kernel for shared in (101_376, 166_912)]
     assert kernels == [triton_plans.train_wide, triton_plans.train_panel]
+
+
+POPULATION = replace(BASE, objective=Objective.population)
+
+
+@pytest.mark.parametrize(
+    ("config", "family", "taken"),
+    [
+        (EngineConfig(), BASE, ("triton", "cuda")),
+        (EngineConfig(), POPULATION, ("numba", "cpu")),
+        (EngineConfig(name="numba"), BASE, ("numba", "cpu")),
+        (EngineConfig(name="torch"), BASE, ("torch", "cuda")),
+    ],
+)
+def test_beside_a_gpu_the_cpu_does_what_the_gpu_cannot(gpu, monkeypatch, config, family, taken):
+    gpu()
+    monkeypatch.setattr(engines, "GPU_DRIVERS", ("/",))
+    chosen = choose_engine(config, [family])
+    assert (chosen.engine.name, chosen.engine.device) == taken
+    assert ("no population objective" in chosen.reason) == (family is POPULATION)
+    assert chosen.reason.endswith("on the CPU") == (family is POPULATION)
+
+
+def test_beside_a_gpu_refusals_are_told_once(gpu, monkeypatch):
+    gpu()
+    monkeypatch.setattr(engines, "GPU_DRIVERS", ("/",))
+    for config in (EngineConfig(name="triton"), EngineConfig(name="torch"), EngineConfig(device="cuda")):
+        with pytest.raises(ConfigError, match="sampled") as caught:
+            choose_engine(config, [POPULATION])
+        parts = str(caught.value).split("; ")
+        assert len(parts) == len(set(parts))
 
 
 @pytest.mark.parametrize(

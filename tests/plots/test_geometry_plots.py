@@ -72,7 +72,7 @@ def test_geometry_graph_of_a_model_without_interference_has_nodes_alone(tmp_path
     (ax,) = panel_axes(plotted.figure)
     (dots,) = ax.collections
     assert len(dots.get_offsets()) == 3
-    assert ax.get_xlabel() == "3 dedicated"
+    assert ax.get_xlabel() == "3 lone features"
 
 
 # ---------------------------------------------------------------- polyhedron
@@ -106,6 +106,13 @@ def test_polyhedron_shows_solids_and_refuses_other_dimensions(tmp_path) -> None:
     flat = load_run(write_run(tmp_path / "flat", np.ones((1, 4, 2))))
     with pytest.raises(RunError, match=r"n_hidden = 2; train with model\.n_hidden=3"):
         PLOTS["polyhedron"](flat, STYLE)
+    axes = {"model.n_hidden": [2, 3, 4], P: [0.1, 0.2]}
+    W = [np.eye(6, m) if m != 3 else OCTAHEDRON for m in (2, 3, 4) for _ in range(2)]
+    mixed = load_run(write_run(tmp_path / "mixed", W, axes=axes))
+    assert PLOTS["polyhedron"].select(mixed).panels.shown.tolist() == [3, 2]
+    assert [ax.get_xlabel() for ax in panel_axes(PLOTS["polyhedron"](mixed, STYLE).figure)] == [
+        "octahedron"
+    ] * 2
 
 
 # ---------------------------------------------------------------- trajectories

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from superpose_cli.errors import ConfigError, RunError
+from superpose_cli.experiment.config_dir import list_experiments
 from superpose_cli.plots.registry import PLOTS, default_names, draw
+from superpose_cli.plots.sources import SOURCES
 from superpose_cli.plots.style import STYLES, find_style
 from superpose_cli.results.run import load_run
 from superpose_cli.toy_model.theory import polygon
@@ -119,3 +121,18 @@ def assert_fits(plot, run, look) -> None:
     assert -room <= box.y0
     assert box.x1 <= figure.get_figwidth() + room
     assert box.y1 <= figure.get_figheight() + room
+
+
+def test_general_plots_name_the_figure_that_their_experiment_is_for(tmp_path) -> None:
+    """The arrows of a deformed pentagon are not the introduction's."""
+    named = {
+        name: PLOTS["arrows"](
+            load_run(write_run(tmp_path / name, polygon(5)[None], experiment=name)), LIGHT
+        ).words.source
+        for name in ("intro", "perturbed_pentagon", "somebodys_own")
+    }
+    assert "introduction" in named["intro"]
+    assert "non-uniform superposition" in named["perturbed_pentagon"]
+    assert named["somebodys_own"] == named["intro"]
+    shipped = {name for name, _ in list_experiments()}
+    assert set(SOURCES) <= shipped

@@ -234,3 +234,25 @@ def test_a_mistake_in_one_plot_takes_no_page_with_it(tmp_path: Path, monkeypatch
     assert figures.left_out == (
         "plot wtw could not be drawn (ZeroDivisionError: by zero): a mistake of superpose",
     )
+
+
+def test_a_mistake_in_laying_out_takes_no_page_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Matplotlib sets, it reads when the figure is saved."""
+
+    def crooked(name: str):
+        def plot(run, style):
+            plotted = find_plot(name)(run, style)
+            if name == "wtw":
+                plotted.figure.text(0.5, 0.5, r"$\frac{1$")
+            return plotted
+
+        return plot
+
+    monkeypatch.setattr(figures_module, "find_plot", crooked)
+    figures = draw_figures(
+        load_run(write_run(tmp_path / "run", polygon(5)[None])), find_style("light"), ["wtw", "norms"]
+    )
+    assert [figure.name for figure in figures.drawn] == ["norms"]
+    assert figures.left_out[0].startswith("plot wtw could not be drawn (ValueError: ")

@@ -21,7 +21,7 @@ from superpose_cli.toy_model.geometry import (
 from superpose_cli.toy_model.metrics import dimensionality, leverage
 
 SHAPES = {
-    "dedicated": (np.eye(1), 1.0),
+    "lone feature": (np.eye(1), 1.0),
     "digon": (theory.simplex(1), 1 / 2),
     "triangle": (theory.polygon(3), 2 / 3),
     "tetrahedron": (theory.simplex(3), 3 / 4),
@@ -76,9 +76,9 @@ def test_closed_forms_have_their_names_and_shares(name: str) -> None:
         ((theory.simplex(1),) * 4, "4 digons"),
         (
             (theory.polygon(5), theory.simplex(1), theory.simplex(1), np.eye(1)),
-            "1 pentagon, 2 digons and 1 dedicated",
+            "1 pentagon, 2 digons and 1 lone feature",
         ),
-        ((np.eye(2),), "2 dedicated"),
+        ((np.eye(2),), "2 lone features"),
         ((np.zeros((3, 2)),), "no feature"),
     ],
 )
@@ -105,7 +105,7 @@ def test_factors_follow_permutations_and_ignore_rotations(seed: int, chosen: lis
 
 
 @settings(max_examples=60)
-@given(st.integers(0, 2**32 - 1), st.sampled_from(sorted(set(SHAPES) - {"dedicated", "11-gon"})))
+@given(st.integers(0, 2**32 - 1), st.sampled_from(sorted(set(SHAPES) - {"lone feature", "11-gon"})))
 def test_a_slightly_disturbed_shape_keeps_its_name(seed: int, name: str) -> None:
     """Directions off by up to two degrees change no angle by more than four."""
     rng = np.random.default_rng(seed)
