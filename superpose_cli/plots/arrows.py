@@ -202,7 +202,7 @@ def words(data: Arrows) -> Words:
     shapes = [shape(W) for W in data.W]
     names = [s.name if len(W) else "diverged" for s, W in zip(shapes, data.W, strict=True)]
     told = tell(data.panels, names, lambda where, name, cells: _tell(where, name, [shapes[i] for i in cells]))
-    inside = tell_angles(list(data.panels.places.values()), data.W, data.sets)
+    inside = tell_angles(data.panels.named, data.W, data.sets)
     n = sorted({len(W) for W in data.W if len(W)})
     counts = [len(s.norms) for s, W in zip(shapes, data.W, strict=True) if len(W)]
     return Words(

@@ -32,6 +32,8 @@ NAMES = {
     "superposed": "the last feature and another in superposition",
     "others_superposed": "the last feature dedicated, two others in superposition",
 }
+ROOM = 0.3
+"""Of a panel's width: what a density written beside its crossing takes."""
 SHAPES, FATES = ("digons", "pentagon"), ("ignored", "dedicated", "superposed", "others_superposed")
 
 
@@ -228,10 +230,12 @@ def _mark(ax: Axes, data: Branches, meeting: Meeting, colours: dict[str, str], s
     ax.plot([x, x], [0, meeting.ratio], color=style.muted, lw=0.6 * style.line, ls=(0, (4, 3)), zorder=1)
     ax.plot(x, meeting.ratio, "o", ms=5.5 * style.line, mfc="none", mec=style.ink, mew=0.8 * style.line,
             zorder=4)  # fmt: skip
-    # Where no line runs: at the foot, on the side where both lines are higher.
+    # At the foot, on the side where both lines are higher, while that side has room.
+    first, last = data.x.positions.min(), data.x.positions.max()
+    before = data.x.is_density and np.log(x / first) > ROOM * np.log(last / first)
     ax.annotate(
-        f"p = {number(meeting.at)}", (x, 0), (-3 if data.x.is_density else 3, 3), textcoords="offset points",
-        fontsize=style.small, ha="right" if data.x.is_density else "left", zorder=5,
+        f"p = {number(meeting.at)}", (x, 0), (-3 if before else 3, 3), textcoords="offset points",
+        fontsize=style.small, ha="right" if before else "left", zorder=5,
     )  # fmt: skip
 
 

@@ -107,6 +107,12 @@ class Panels:
         """Cell numbers, row by row, without blanks."""
         return self.cells[self.cells >= 0]
 
+    @property
+    def named(self) -> list[str]:
+        """Each shown cell's place with its row's, as a sentence names it."""
+        heads = [self.row_labels[row] for row in (self.cells >= 0).nonzero()[0]]
+        return [", ".join(filter(None, pair)) for pair in zip(heads, self.places.values(), strict=True)]
+
 
 def density_coordinate(probability: F64) -> Coordinate:
     """The axis of p = 1 - S, shown as 1/(1-S) on a log scale."""

@@ -83,7 +83,7 @@ def select(run: Run) -> Graphs:
         panels=layout,
         graphs=tuple(graph_of(W) if np.isfinite(W).all() else None for W in shown),
         sets=sets,
-        inside=tell_angles(list(layout.places.values()), finite, sets),
+        inside=tell_angles(layout.named, finite, sets),
         restarts=run.restarts,
     )
 

@@ -111,7 +111,8 @@ def words(data: Norms) -> Words:
         ),
         reading=(
             "A bar is a feature, the most important one at the top where importance falls with i; its length "
-            "is ‖W_i‖, about 1 for a feature that the model represents. Blue bars have a direction of their "
+            "is ‖W_i‖, about 1 for a represented feature where the model is tied; where output weights "
+            "are others, a neuron's scale and with it the length is arbitrary. Blue bars have a direction of their "
             "own, orange ones share theirs with others (interference 1 or more: as much as the feature "
             "itself)."
         ),

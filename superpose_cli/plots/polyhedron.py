@@ -183,7 +183,7 @@ def words(data: Polyhedra) -> Words:
     told = tell(data.panels, names, lambda where, name, at: _tell(where, name, [data.solids[i] for i in at]))
     in_sets = any(map(len, data.sets))
     inside = tell_angles(
-        list(data.panels.places.values()),
+        data.panels.named,
         [solid.W if solid else np.empty((0, 3)) for solid in data.solids],
         tuple(
             sets[solid.features] if solid and len(sets) else sets[:0]

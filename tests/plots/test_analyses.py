@@ -86,6 +86,23 @@ def test_one_neuron_tells_a_dedicated_feature_unless_the_space_is_rotated(tmp_pa
     assert_fits(PLOTS["probing"], run, find_style("paper"))
 
 
+def test_probes_are_scored_on_rows_that_they_were_not_fitted_to(tmp_path) -> None:
+    shared = []
+
+    class Learner:
+        @staticmethod
+        def probe_score(h, on, train, test):
+            rows = np.arange(len(on))
+            shared.append(np.intersect1d(rows[train], rows[test]).size)
+            return 0.5
+
+    run = run_of(tmp_path, [np.eye(4)], feature_probability=0.3, columns={"hidden_activation": "relu"})
+    stored = stored_models(run, np.array([0]))[0]
+    probing._scores(stored, Learner)
+    assert len(shared) == 4 * len(probing.sizes(4))
+    assert max(shared) == 0
+
+
 def test_probed_rows_are_balanced_and_neurons_ordered() -> None:
     on = np.arange(5000) % 10 == 0
     rows = probing.balanced(on)
