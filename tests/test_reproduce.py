@@ -261,3 +261,15 @@ def test_every_experiment_but_the_published_sizes_is_in_the_list() -> None:
 def test_the_short_form_is_a_valid_experiment(name: str) -> None:
     grid = Grid(load_experiment([f"experiment={name}", *shipped()[name]]))
     assert (grid.experiment.name, grid.warnings) == (name, [])
+
+
+def test_claims_are_measured_on_the_runs_at_hand_not_on_newer_ones(tmp_path: Path) -> None:
+    first, other = (
+        quick(tmp_path, only=["intro"], overrides=overrides) for overrides in ([], ["restarts=2"])
+    )
+    again = quick(tmp_path, only=["intro"])
+    assert again.parts[0].status == "already done"
+    for done in (first, other, again):
+        (part,) = done.parts
+        assert part.result is not None
+        assert {one.runs["intro"] for one in done.verified if one.runs} == {part.result.path}

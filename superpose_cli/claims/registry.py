@@ -47,11 +47,6 @@ def claims() -> tuple[Claim, ...]:
     return tuple(claim for module in _MODULES for claim in module.CLAIMS)
 
 
-def claims_for(experiment: str) -> tuple[Claim, ...]:
-    """The claims that need a run of this experiment."""
-    return tuple(claim for claim in claims() if experiment in claim.experiments)
-
-
 def experiments() -> tuple[str, ...]:
     """The experiments that claims need, in order of their first claim."""
     return tuple(dict.fromkeys(name for claim in claims() for name in claim.experiments))
