@@ -18,6 +18,7 @@ from superpose_cli.engines.triton_tiles import (
     hidden_slopes,
     matrix_place,
     outputs,
+    product,
     residuals,
     target_of,
 )
@@ -65,7 +66,7 @@ def add_hidden(sums, i, h, spec: tl.constexpr, M: tl.constexpr):
     tl.store(sums.h_abs + i, tl.load(sums.h_abs + i) + total)
     j, k = tl.arange(0, M)[:, None], tl.arange(0, M)[None, :]
     place = i * spec.m * spec.m + j * spec.m + k
-    products = tl.dot(tl.trans(h), h, input_precision=spec.precision).to(tl.float64)
+    products = product(tl.trans(h), h, None, spec.precision).to(tl.float64)
     add_to(sums.hh + place, (j < spec.m) & (k < spec.m), products, 0)
 
 
@@ -108,7 +109,7 @@ def measure(
             place, has = feature_place(i * spec.n, tile * N, spec, N)
             scale = tl.load(importance + place, mask=has, other=0.0)
             dy = residuals(x, y, scale, valid, spec)
-            dh = tl.dot(dy, dec, dh, input_precision=spec.precision)
+            dh = product(dy, dec, dh, spec.precision)
             has_x |= any_of(x != 0)
             has_dy |= any_of(dy != 0)
             target = target_of(x, spec)

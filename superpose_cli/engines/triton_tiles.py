@@ -36,6 +36,24 @@ def hidden_place(base, spec: tl.constexpr, M: tl.constexpr):
 
 
 @triton.jit
+def rounded(values, precision: tl.constexpr):
+    """What matrix units take of float32 for one product of TF32, to nearest; NaN stays NaN.
+
+    They cut off the last 13 bits, which would make every factor, and so gradients, too small.
+    """
+    if precision == "tf32":
+        bits = (values.to(tl.int32, bitcast=True) + 0x1000) & -0x2000
+        values = tl.where(values == values, bits.to(tl.float32, bitcast=True), values)
+    return values
+
+
+@triton.jit
+def product(a, b, total, precision: tl.constexpr):
+    """a b, added to `total` unless that is None."""
+    return tl.dot(rounded(a, precision), rounded(b, precision), total, input_precision=precision)
+
+
+@triton.jit
 def activated(h, weight, base, spec: tl.constexpr, M: tl.constexpr):
     """The hidden activations from h = x W."""
     if spec.hidden_bias:
@@ -55,7 +73,7 @@ def target_of(x, spec: tl.constexpr):
 @triton.jit
 def outputs(h, dec, weight, base, first, spec: tl.constexpr, precision: tl.constexpr, N: tl.constexpr):
     """h W_dec^T + b, before the activation."""
-    y = tl.dot(h, tl.trans(dec), input_precision=precision)
+    y = product(h, tl.trans(dec), None, precision)
     if spec.bias:
         place, inside = feature_place(base + spec.b, first, spec, N)
         y += tl.load(weight + place, mask=inside, other=0.0)
@@ -126,15 +144,15 @@ def train_panel(
         for block in range((n_batch + BLOCK_ROWS - 1) // BLOCK_ROWS):
             valid = tile_rows(block) < n_batch
             x = draw_tile(rows, spec, i, start + at, block, 0, n_batch, n_rows, N)
-            h = activated(tl.dot(x, W, input_precision=spec.precision), trained.weight, base, spec, M)
+            h = activated(product(x, W, None, spec.precision), trained.weight, base, spec, M)
             y = outputs(h, dec, trained.weight, base, 0, spec, spec.precision, N)
             dy = residuals(x, y, scale, valid, spec)
-            dh = hidden_slopes(tl.dot(dy, dec, input_precision=spec.precision), h, l1, valid, spec)
-            W_slope = tl.dot(tl.trans(x), dh, W_slope, input_precision=spec.precision)
+            dh = hidden_slopes(product(dy, dec, None, spec.precision), h, l1, valid, spec)
+            W_slope = product(tl.trans(x), dh, W_slope, spec.precision)
             if spec.tied:
-                W_slope = tl.dot(tl.trans(dy), h, W_slope, input_precision=spec.precision)
+                W_slope = product(tl.trans(dy), h, W_slope, spec.precision)
             else:
-                dec_slope = tl.dot(tl.trans(dy), h, dec_slope, input_precision=spec.precision)
+                dec_slope = product(tl.trans(dy), h, dec_slope, spec.precision)
             if spec.bias:
                 b_slope += tl.sum(dy, axis=0)[None, :]
             if spec.hidden_bias:
@@ -181,7 +199,7 @@ def hidden_of_tiles(
     for tile in range(TILES):
         x = draw_tile(rows, spec, i, step, block, tile * N, n_batch, n_rows, N)
         place, inside = matrix_place(base, tile * N, spec, N, M)
-        h = tl.dot(x, tl.load(weight + place, mask=inside, other=0.0), h, input_precision=precision)
+        h = product(x, tl.load(weight + place, mask=inside, other=0.0), h, precision)
     return activated(h, weight, base, spec, M)
 
 
@@ -216,8 +234,8 @@ def add_slopes(
         scale_place, has = feature_place(i * spec.n, first, spec, N)
         scale = tl.load(hyper.scale + scale_place, mask=has, other=0.0)
         dy = residuals(x, y, scale, valid, spec)
-        dh = tl.dot(dy, dec, dh, input_precision=spec.precision)
-        slope = tl.dot(tl.trans(dy), h, input_precision=spec.precision)
+        dh = product(dy, dec, dh, spec.precision)
+        slope = product(tl.trans(dy), h, None, spec.precision)
         add_to(trained.slope + place, inside, slope, fresh)
         if spec.bias:
             b_place, _ = feature_place(base + spec.b, first, spec, N)
@@ -230,7 +248,7 @@ def add_slopes(
     for tile in range(TILES):
         x = draw_tile(rows, spec, i, step, block, tile * N, n_batch, n_rows, N)
         place, inside = matrix_place(base, tile * N, spec, N, M)
-        slope = tl.dot(tl.trans(x), dh, input_precision=spec.precision)
+        slope = product(tl.trans(x), dh, None, spec.precision)
         add_to(trained.slope + place, inside, slope, fresh & (not spec.tied))
     tl.debug_barrier()
 

@@ -299,6 +299,31 @@ def test_a_launch_without_memory_halves_the_pack(engine, kernel, monkeypatch):
     np.testing.assert_array_equal(found.evaluation.loss, expected.evaluation.loss)
 
 
+@pytest.mark.parametrize("name", ["panel", "wide"])
+def test_tf32_rounds_factors_to_nearest(engine, name):
+    """Cut off instead, all would be too small: half a part in a thousand each, and the gradient with them."""
+    family = replace(FAMILIES[name], optimizer=Optimizer.sgd, schedule="constant", n_batch=130)
+    batch = make_batch(family, 2, weight_decay=np.zeros(2))
+    start = engine.initialise(batch)
+    exact, rough = (
+        each.advance(batch, start, 1).moment1["W"] for each in (engine, TritonEngine("cpu", "tf32"))
+    )
+    assert 3e-5 < np.linalg.norm(rough - exact) / np.linalg.norm(exact) < 1e-3
+    assert abs((rough * exact).sum() / (exact * exact).sum() - 1) < 3e-4
+
+
+@pytest.mark.parametrize("name", ["panel", "wide"])
+def test_tf32_sees_what_is_not_finite(name):
+    """The bits of a NaN, rounded like a number's, would be those of 0."""
+    engine = TritonEngine("cpu", "tf32")
+    batch = make_batch(replace(FAMILIES[name], n_batch=64), 2)
+    start = engine.initialise(batch)
+    start.b[1, 0] = np.array(0x7FFFFFFF, np.uint32).view(np.float32)
+    state = engine.advance(batch, start, 1)
+    assert np.isnan(state.W[1]).all()
+    np.testing.assert_array_equal(state.failed_step, [-1, 0])
+
+
 def test_all_of_these_are_accepted(engine):
     assert all(engine.refuses(family) is None for family in [*FAMILIES.values(), *LAWS.values()])
 
