@@ -1,39 +1,53 @@
 """Everything that is to be shown on a GPU, in one command: `python -m superpose_cli.benchmark.gpu_sweeps`.
 
-It times the engines beside the notebook's loop, then whole sweeps by the command line (seconds, and the peaks
-of the process's and the GPU's memory), and holds the phases that triton finds against those of numba. Writes
-DATE-GPU-sweeps.md, and what `superpose bench` writes, into --out. Without a GPU it says so.
+It measures how far products on matrix units are from float64, times the engines beside the notebook's loop,
+then whole sweeps by the command line (seconds, and the peaks of the process's and the GPU's memory), and holds the
+phases that triton finds against those of numba. Writes DATE-GPU-sweeps.md, anew after each command, and what
+`superpose bench` writes, into --out; a command that fails is a row like others. Without a GPU it says so.
 """
 
 import argparse
+import importlib
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import pandas as pd
 import torch
 
 from superpose_cli.benchmark.machine import describe_machine
+from superpose_cli.benchmark.shapes import SHAPES, batch_of
+from superpose_cli.engines.base import Engine
+from superpose_cli.engines.torch_reference import TorchEngine
+from superpose_cli.engines.triton_spec import PRECISIONS
+from superpose_cli.errors import RunError
+from superpose_cli.experiment.config import Optimizer
+from superpose_cli.experiment.instances import InstanceBatch
+from superpose_cli.toy_model.model import PARAMETERS
 
 SUPERPOSE = (sys.executable, "-m", "superpose_cli")
 PHASE = ("experiment=phase_2_in_1", "train.steps=5000", "train.n_batch=1024")
 """Theirs to train: the 2022 notebook's batch, 5,000 steps."""
 LOOK_SECONDS = 0.02
 """Time between two looks at the GPU's free memory."""
+PRODUCTS_PROBABILITY = 0.1
+"""Of a feature, where errors of products are measured: as emulated without a GPU."""
 AGREED = 0.99
 """The share of cells in one phase in which triton and numba should agree."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """A command that ended well."""
+    """A command that ended."""
 
     command: str
     seconds: float
@@ -42,6 +56,8 @@ class Done:
     device_bytes: int
     """The most of the GPU's memory that was taken meanwhile, the process's CUDA context included."""
     last_line: str
+    status: int
+    """Its exit status; 0: it ended well."""
 
 
 def phase(cells: int, restarts: int) -> list[str]:
@@ -88,10 +104,7 @@ class DeviceMemory:
 
 
 def run(*arguments: str, device: str = "cpu") -> Done:
-    """A command of superpose, measured; SystemExit with its own words if it fails.
-
-    `device`: the GPU whose memory is watched.
-    """
+    """A command of superpose, measured; it may fail. `device`: the GPU whose memory is watched."""
     print("superpose", *arguments, file=sys.stderr, flush=True)  # noqa: T201
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out, DeviceMemory(device) as memory:
@@ -99,13 +112,11 @@ def run(*arguments: str, device: str = "cpu") -> Done:
         _, status, used = os.wait4(process.pid, 0)  # `subprocess` would not tell the memory
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - began
-        if process.returncode:
-            raise SystemExit(f"superpose {' '.join(arguments)}: exit status {process.returncode}")
         out.seek(0)
         lines = out.read().splitlines()
     quoted = " ".join(f"'{a}'" if "(" in a else a for a in arguments)
     last = lines[-1] if lines else ""
-    return Done(f"superpose {quoted}", seconds, used.ru_maxrss * 1024, memory.peak, last)
+    return Done(f"superpose {quoted}", seconds, used.ru_maxrss * 1024, memory.peak, last, process.returncode)
 
 
 def agreement(one: str, other: str) -> float:
@@ -125,40 +136,102 @@ def _regimes(run: Path) -> pd.DataFrame:
     )
 
 
-def measure(folder: Path, device: str, scale: float) -> list[str]:
-    """The page; `scale` shortens the sweeps (their sides) for a trial."""
-    gpu = ("--engine", "triton", "--device", device)
-    run("bench", "--device", device, "--scale", "--seconds", "120", "--out", str(folder))
-    side = [max(2, round(scale * cells)) for cells in (256, 1024, 64)]
-    with tempfile.TemporaryDirectory() as outputs:
+def gradient_error(engine: Engine, batch: InstanceBatch) -> float:
+    """How far an engine's first gradient of W is from float64's, relative to that (Frobenius norms).
 
-        def sweep(name: str, *arguments: str) -> Done:
-            return run("sweep", *arguments, "--fresh", "--out", str(Path(outputs, name)), device=device)
+    The batch is one of sgd, whose first moment is then the gradient, without the rounding of the weights.
+    """
+    reference, start = TorchEngine("cpu", "float64"), engine.initialise(batch)
+    names = [name for name in PARAMETERS if getattr(start, name) is not None]
+    exact = {name: getattr(start, name).astype(np.float64) for name in names}
+    same = replace(reference.initialise(batch), **exact)
+    expected = reference.advance(batch, same, 1).moment1["W"]
+    found = engine.advance(batch, start, 1).moment1["W"]
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
-        first = sweep("first", *phase(side[0], 10), *gpu)
-        again = sweep("again", *phase(side[0], 10), *gpu)
-        geometry = sweep("geometry", "experiment=geometry", *gpu)
-        here = sweep("here", *phase(side[2], 10), *gpu)
-        there = sweep("there", *phase(side[2], 10), "--engine", "numba", "--device", "cpu")
-        agreed = agreement(here.last_line, there.last_line)
-        million = sweep("million", *phase(side[1], 10), *gpu)
-    timed = [("the first, which compiles", first), ("again", again), ("", geometry), ("", here), ("", there)]
-    timed.append(("", million))
-    lines = [
-        "| command | seconds | peak memory, GiB | of the GPU's, GiB | |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for note, done in timed:
-        command = done.command.replace(outputs, "TMP")
+
+def product_errors(device: str) -> str:
+    """What products on matrix units cost in accuracy, in words."""
+    batch = batch_of(SHAPES["geometry"], PRODUCTS_PROBABILITY)
+    family, none = replace(batch.family, optimizer=Optimizer.sgd), np.zeros(len(batch))
+    few = replace(batch, family=family, weight_decay=none).take(slice(2))
+    made = importlib.import_module("superpose_cli.engines.triton_gpu").TritonEngine
+    errors = {dtype: gradient_error(made(device, dtype), few) for dtype in PRECISIONS}
+    told = ", ".join(f"{error:.2g} ({dtype})" for dtype, error in errors.items())
+    return (
+        f"A first gradient of geometry's models at p = {PRODUCTS_PROBABILITY:g} is off float64's by: {told}."
+    )
+
+
+@dataclass
+class Page:
+    """What is measured so far, on disk after every addition."""
+
+    path: Path
+    head: Sequence[str]
+    outputs: str
+    """The folder of the runs, which the page calls TMP."""
+    rows: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    failed: int = 0
+    """Parts that failed."""
+
+    def add(self, done: Done, note: str = "") -> Done:
+        """A row for a command."""
+        self.failed += done.status != 0
+        told = f"**failed: exit status {done.status}**" if done.status else note
         peaks = f"{done.peak_bytes / 2**30:.2f} | {done.device_bytes / 2**30:.2f}"
-        lines.append(f"| `{command}` | {done.seconds:.1f} | {peaks} | {note} |")
-    verdict = "holds" if agreed >= AGREED else "fails"
-    return [
-        *lines,
-        "",
-        f"Phases of triton and numba agree in {100 * agreed:.2f} % of {side[2] ** 2:,} cells "
-        f"(best of 10 restarts; at least {100 * AGREED:.0f} %: {verdict}).",
-    ]
+        command = done.command.replace(self.outputs, "TMP")
+        self.rows.append(f"| `{command}` | {done.seconds:.1f} | {peaks} | {told} |")
+        self._write()
+        return done
+
+    def note(self, what: str, find: Callable[[], str]) -> None:
+        """A line of what `find` finds; or of why it found nothing: what else is measured is worth keeping."""
+        try:
+            self.notes.append(find())
+        except Exception as error:
+            self.failed += 1
+            self.notes.append(f"**{what} failed**: {' '.join(str(error).split())}")
+        self._write()
+
+    def _write(self) -> None:
+        title = [
+            "| command | seconds | peak memory, GiB | of the GPU's, GiB | |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        notes = [line for note in self.notes for line in ("", note)]
+        self.path.write_text("\n".join([*self.head, "", *title, *self.rows, *notes]) + "\n", encoding="utf-8")
+
+
+def measure(page: Page, folder: Path, device: str, scale: float) -> None:
+    """Fill the page; `scale` shortens the sweeps (their sides) for a trial."""
+    gpu = ("--engine", "triton", "--device", device)
+    side = [max(2, round(scale * cells)) for cells in (256, 1024, 64)]
+
+    def sweep(name: str, *arguments: str, note: str = "") -> Done:
+        out = str(Path(page.outputs, name))
+        return page.add(run("sweep", *arguments, "--fresh", "--out", out, device=device), note)
+
+    def compared() -> str:
+        if here.status or there.status:
+            raise RunError("the runs to compare are not there")
+        agreed = agreement(here.last_line, there.last_line)
+        verdict = "holds" if agreed >= AGREED else "fails"
+        return (
+            f"Phases of triton and numba agree in {100 * agreed:.2f} % of {side[2] ** 2:,} cells "
+            f"(best of 10 restarts; at least {100 * AGREED:.0f} %: {verdict})."
+        )
+
+    page.note("Measuring products", lambda: product_errors(device))
+    page.add(run("bench", "--device", device, "--scale", "--seconds", "120", "--out", str(folder)))
+    sweep("first", *phase(side[0], 10), *gpu, note="the first, which compiles")
+    sweep("again", *phase(side[0], 10), *gpu, note="again")
+    sweep("geometry", "experiment=geometry", *gpu)
+    here = sweep("here", *phase(side[2], 10), *gpu)
+    there = sweep("there", *phase(side[2], 10), "--engine", "numba", "--device", "cpu")
+    page.note("Comparing phases", compared)
+    sweep("million", *phase(side[1], 10), *gpu)
 
 
 def main() -> None:
@@ -178,11 +251,14 @@ def main() -> None:
         ", ".join([f"python {machine.python}", *(f"{k} {v}" for k, v in machine.versions.items())]),
     ]
     date = datetime.now(UTC).date().isoformat()
-    page = [f"# Sweeps on a GPU, {date}", "", *(f"- {fact}" for fact in facts), ""]
-    page += measure(given.out, given.device, given.scale)
-    path = given.out / f"{date}-{machine.gpu.slug}-sweeps.md"
-    path.write_text("\n".join(page) + "\n", encoding="utf-8")
-    print(path)  # noqa: T201
+    head = [f"# Sweeps on a GPU, {date}", "", *(f"- {fact}" for fact in facts)]
+    given.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as outputs:
+        page = Page(given.out / f"{date}-{machine.gpu.slug}-sweeps.md", head, outputs)
+        measure(page, given.out, given.device, given.scale)
+    print(page.path)  # noqa: T201
+    if page.failed:
+        sys.exit(f"superpose: {page.failed} parts failed, as the page says")
 
 
 if __name__ == "__main__":
