@@ -109,7 +109,7 @@ def estimate_seconds(grid: Grid, config: Config, engine: Engine, memory: int) ->
     for start, stop in picked:
         for batch in grid.batches(start, stop):
             if batch.family not in paces:
-                paces[batch.family] = _seconds_per_instance(engine, batch, config, memory)
+                paces[batch.family] = _seconds_per_instance(engine, batch, config, memory, grid.n_instances)
             seconds += len(batch) * paces[batch.family]
             if config.evaluation.method is EvaluationMethod.population:
                 seconds += 2 * _integration_seconds(engine, batch)  # before the first step, after the last
@@ -117,13 +117,18 @@ def estimate_seconds(grid: Grid, config: Config, engine: Engine, memory: int) ->
     return seconds * grid.n_instances / instances + COMMIT_SECONDS * len(shards)
 
 
-def _seconds_per_instance(engine: Engine, batch: InstanceBatch, config: Config, memory: int) -> float:
+def _seconds_per_instance(
+    engine: Engine, batch: InstanceBatch, config: Config, memory: int, n_instances: int
+) -> float:
     """Time to train, record, evaluate and store one instance of the batch, when a full pack is trained.
 
+    Shards of fewer instances than fill the engine are trained together, so here they stand for others too, up
+    to the `n_instances` of the grid.
     Wide models are timed with fewer features, in proportion to which all but the storing grows.
     """
     whole = batch.family
-    pack = _narrowed(batch.take(slice(engine.pack_instances(whole, memory))))
+    most = min(engine.pack_instances(whole, memory), max(len(batch), min(engine.fill(whole), n_instances)))
+    pack = _narrowed(batch.take(np.arange(most) % len(batch)))
     family, records = pack.family, len(history_steps(config.history, whole.steps))
     state = engine.advance(pack, engine.initialise(pack), 1)
     start, step = _step_seconds(engine, pack, state)

@@ -1,13 +1,18 @@
 """A plan is quick whatever it plans, and knows what other runs hold."""
 
+from dataclasses import replace
+
 import pytest
 
 from superpose_cli import planning
+from superpose_cli.engines.base import State
 from superpose_cli.engines.numba_cpu import NumbaEngine
 from superpose_cli.experiment.compose import load_experiment
 from superpose_cli.experiment.grid import Grid
+from superpose_cli.experiment.instances import Family, InstanceBatch
+from superpose_cli.launchers.together import Together
 from superpose_cli.pipeline import plan_experiment, run_experiment
-from superpose_cli.planning import pack_bytes
+from superpose_cli.planning import estimate_seconds, pack_bytes
 
 SMALL = ("train.steps=30", "train.n_batch=64", "evaluation.n_rows=500", "history.every=0")
 
@@ -71,6 +76,47 @@ def test_wide_models_are_planned_in_proportion(tmp_path, monkeypatch):
     assert max(timed) < 1000
     assert whole == pytest.approx(100, rel=0.01)
     assert whole / half == pytest.approx(2, rel=0.01)
+
+
+class Gpu(NumbaEngine):
+    """A step takes as long for one instance as for 32,768: on a clock of its own, which calls move on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = 0.0
+
+    def fill(self, family: Family) -> int:
+        return 32_768
+
+    def pack_instances(self, family: Family, memory: int) -> int:
+        return 100_000
+
+    def advance(self, batch: InstanceBatch, state: State, stop_step: int) -> State:
+        assert len(batch) <= 32_768
+        self.clock += 2e-3 + 20e-6 * (stop_step - state.step)
+        return replace(state, step=stop_step)
+
+
+def test_shards_that_are_trained_together_are_timed_together(monkeypatch):
+    """As `launchers/together.py` does it; its last group may be smaller than others."""
+    settings = ["experiment=phase_2_in_1", "train.steps=5000", "history.every=0", "restarts=10"]
+    axes = [
+        "data.feature_probability=geomspace(1,0.01,100)",
+        "importance.last_importance=geomspace(0.1,10,100)",
+    ]
+    grid, engine = Grid(load_experiment([*settings, *axes])), Gpu()
+    monkeypatch.setattr(planning.time, "perf_counter", lambda: engine.clock)
+    monkeypatch.setattr(planning, "_evaluation_seconds", lambda engine, pack, state: (0.0, 0.0))
+    monkeypatch.setattr(planning, "_integration_seconds", lambda engine, batch: 0.0)
+    for name in ("STORING_SECONDS", "STORING_PAIR_SECONDS", "COMMIT_SECONDS"):
+        monkeypatch.setattr(planning, name, 0.0)
+    together, left, groups = Together(grid, engine), list(range(len(grid.shards()))), 0
+    while left:
+        group = set(together.group(left[0], left[1:]))
+        left, groups = [shard for shard in left if shard not in group], groups + 1
+    planned = estimate_seconds(grid, grid.experiment.variants[0], engine, 2**40)
+    assert planned == pytest.approx(groups * 5000 * 20e-6, rel=0.3)
+    assert len(grid.shards()) > 3 * groups, "or else this would show nothing"
 
 
 def test_what_takes_hours_is_warned_of(tmp_path, monkeypatch):

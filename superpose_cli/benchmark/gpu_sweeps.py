@@ -1,9 +1,10 @@
 """Everything that is to be shown on a GPU, in one command: `python -m superpose_cli.benchmark.gpu_sweeps`.
 
 It measures how far products on matrix units are from float64, times the engines beside the notebook's loop,
-then whole sweeps by the command line (seconds, and the peaks of the process's and the GPU's memory), and holds the
-phases that triton finds against those of numba. Writes DATE-GPU-sweeps.md, anew after each command, and what
-`superpose bench` writes, into --out; a command that fails is a row like others. Without a GPU it says so.
+then whole sweeps by the command line (seconds, and the peaks of the process's and the GPU's memory), and
+holds the phases that triton finds against those of numba. Writes DATE-GPU-sweeps.md, anew after each command,
+and what `superpose bench` writes, into --out; a command that fails is a row like others. Without a GPU it
+says so.
 """
 
 import argparse

@@ -24,8 +24,8 @@ PRECISIONS = {"float32": "tf32x3", "tf32": "tf32"}
 """`engine.dtype` -> how Triton multiplies matrices of float32, on matrix units: as three products of TF32
 (Ootomo & Yokota 2022), or as one. Factors of one product are rounded to nearest. Matrix units cut off bits of
 their sums: three products then err about 6e-7, emulated, where sums that round err 1e-7 (a gradient of
-400 x 30). Triton's "ieee" products keep all factors of a sum in registers: compiled for these tiles they spill
-3 to 10 KB a thread."""
+400 x 30). Triton's "ieee" products keep all factors of a sum in registers: compiled for these tiles they
+spill 3 to 10 KB a thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
