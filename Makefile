@@ -60,7 +60,8 @@ test-slow: $(INSTALLED) ## run the tests that take minutes
 	$(PYTEST) --quiet --numprocesses auto --maxprocesses 4 --dist loadfile -m "slow and not gpu"
 
 test-gpu: $(INSTALLED) ## run the tests that need an NVIDIA GPU
-	$(PYTEST) -m gpu
+	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "make: nothing was tested: PyTorch sees no CUDA GPU on this machine")'
+	$(PYTEST) -m gpu -rs
 
 check: lint type layers test ## everything that must hold before a commit
 

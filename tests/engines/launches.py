@@ -1,8 +1,10 @@
 """Launches of the GPU's kernels on a few instances repeated on the device, however many that makes."""
 
+import numpy as np
+import pytest
 import torch
 
-from superpose_cli.engines.triton_gpu import TritonEngine
+from superpose_cli.engines.triton_gpu import Tables, TritonEngine
 from superpose_cli.engines.triton_measure import Sums
 from superpose_cli.engines.triton_plans import plan_measure, plan_training
 from superpose_cli.engines.triton_updates import Trained
@@ -72,3 +74,18 @@ def assert_repeats(found: Trained | Sums, count: int) -> None:
     for name, array in found._asdict().items():
         if len(array) > count:
             assert torch.equal(array[-count:], array[:count]), name
+
+
+def last_of_many_tables(engine: TritonEngine, batch: InstanceBatch, count: int) -> Tables:
+    """The batch's tables behind `count` others, all 0: on a CPU in memory that nobody has touched."""
+    tables, which = engine._held.of(batch)
+    shape = (count + len(tables), *tables.shape[1:])
+    if engine._device.type == "cpu":
+        try:
+            many = torch.from_numpy(np.zeros(shape, np.float32))
+        except MemoryError:
+            pytest.skip("this machine promises no memory beyond its own")
+    else:
+        many = torch.zeros(shape, device=engine._device)
+    many[count:] = tables
+    return many, which + count

@@ -9,6 +9,7 @@ import torch
 from superpose_cli.benchmark.gpu_sweeps import gradient_error
 from superpose_cli.engines import choose_engine
 from superpose_cli.engines.base import State, take
+from superpose_cli.engines.packs import Pack
 from superpose_cli.engines.training import train_shard
 from superpose_cli.engines.watch import SILENT, Progress
 from superpose_cli.experiment.config import (
@@ -20,8 +21,9 @@ from superpose_cli.experiment.config import (
     Optimizer,
 )
 from superpose_cli.experiment.instances import InstanceBatch
+from superpose_cli.results.checkpoint import Checkpoint
 from tests.engines.batches import BASE, make_batch, parameters_of, reference_train
-from tests.engines.launches import Repeated, assert_repeats
+from tests.engines.launches import Repeated, assert_repeats, last_of_many_tables
 
 pytestmark = pytest.mark.gpu
 
@@ -75,17 +77,18 @@ def test_bits_are_the_same_again_in_any_pack_and_cut_anywhere(engine, name):
     np.testing.assert_array_equal(found.hidden_cov, every.hidden_cov[order])
 
 
-@pytest.mark.parametrize("name", ["tiny", "wide"])
+@pytest.mark.parametrize("name", ["tiny", "panel", "wide"])
 def test_offsets_beyond_two_billion(engine, name):
     """The parameters of the last instances lie beyond 2^31 numbers; all arrays are made on the GPU."""
-    family = replace(
-        SHAPES["geometry"] if name == "wide" else replace(BASE, n_features=4, n_hidden=7), n_batch=128
-    )
-    batch = make_batch(family, 16)
-    size = family.n_features * (family.n_hidden + 1)
+    n, m = {"tiny": (6, 4), "panel": (20, 5), "wide": (400, 30)}[name]
+    batch = make_batch(replace(BASE, n_features=n, n_hidden=m, n_batch=128), 16)
+    size = n * (m + 1)
     times = -(-((1 << 31) // size + 16) // 16)
-    # Parameters, moments and slopes; below 200 numbers for each feature, sums and what describes an instance.
-    needed = 16 * times * (16 * size + 200 * family.n_features)
+    # What describes an instance; with parameters, moments and slopes, or with parameters and sums.
+    needed = (
+        128 + 32 * n + max(4 * size * (4 if name == "wide" else 3), 4 * size + 8 * (3 * n + m + m * m + 4))
+    )
+    needed *= 16 * times
     if engine.free_memory() < needed:
         pytest.skip(f"needs {needed / 2**30:.0f} GiB of free memory on the GPU")
     repeated = Repeated(engine, batch, times)
@@ -101,6 +104,42 @@ def test_offsets_beyond_two_billion(engine, name):
     assert_repeats(measured, 16)
     expected = engine.evaluate(batch, engine.initialise(batch), 128).loss
     np.testing.assert_array_equal(measured.row[-16:, 0].cpu().numpy() / 128, expected)
+
+
+@pytest.mark.parametrize(("n", "m"), [(3, 2), (18, 5), (35, 17)])
+def test_tables_beyond_two_billion_numbers_are_found(engine, n, m, monkeypatch):
+    family = replace(BASE, n_features=n, n_hidden=m, data=DataKind.finite, n_rows=90, n_batch=50)
+    batch = make_batch(family, 3)
+    start = engine.initialise(batch)
+    expected, loss = engine.advance(batch, start, 2), engine.evaluate_table(batch, start).loss
+    many, which = last_of_many_tables(engine, batch, (1 << 31) // (90 * n))
+    assert many.numel() > 1 << 31
+    monkeypatch.setattr(engine, "_tables", lambda batch: (many, which))
+    assert_same(engine.advance(batch, start, 2), expected)
+    np.testing.assert_array_equal(engine.evaluate_table(batch, start).loss, loss)
+
+
+@pytest.mark.parametrize("name", ["phase", "basic, adamw", "geometry", "table"])
+def test_what_is_stored_goes_on_to_the_same_bits(engine, name, tmp_path):
+    """A stop, a checkpoint in a file, and another pack's company afterwards."""
+    batch = make_batch(SHAPES[name], 20)
+    state = engine.advance(batch, engine.initialise(batch), 17)
+    (tmp_path / ".staging").mkdir()
+    checkpoint = Checkpoint(
+        run=tmp_path,
+        shard=0,
+        run_id="00000000",
+        numerics=engine.numerics,
+        dtype=engine.dtype,
+        history=HistoryConfig(every=0),
+        batches=[batch],
+    )
+    checkpoint.save([Pack(batch=0, start=0, stop=20, state=state, first=np.zeros(20))])
+    (pack,) = checkpoint.load()
+    whole = engine.advance(batch, engine.initialise(batch), 40)
+    for span in (slice(0, 7), slice(7, 20)):
+        part = engine.advance(batch.take(span), take(pack.state, span), 40)
+        assert_same(part, take(whole, span))
 
 
 @pytest.mark.parametrize("method", ["_trained", "_no_sums"])
