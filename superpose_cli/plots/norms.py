@@ -111,10 +111,9 @@ def words(data: Norms) -> Words:
         ),
         reading=(
             "A bar is a feature, the most important one at the top where importance falls with i; its length "
-            "is ‖W_i‖, about 1 for a represented feature where the model is tied; where output weights "
-            "are others, a neuron's scale and with it the length is arbitrary. Blue bars have a direction of their "
-            "own, orange ones share theirs with others (interference 1 or more: as much as the feature "
-            "itself)."
+            "is ‖W_i‖, about 1 for a represented feature where the model is tied; with output weights of its "
+            "own a neuron's scale is free, and with it the length. Blue bars have a direction of their own, "
+            "orange ones share theirs with others (interference 1 or more: as much as the feature itself)."
         ),
         source=(
             "“Demonstrating Superposition”, basic results: the bars of ‖W_i‖ beside Wᵀ W, coloured by "
