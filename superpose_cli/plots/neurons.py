@@ -1,6 +1,6 @@
 """`neurons`: what each hidden unit carries, as a stack of its weights."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from superpose_cli.plots.cells import Panels, panels
+from superpose_cli.plots.cells import Panels
 from superpose_cli.plots.panels import label_rows, panel_figure, tell, write_note
-from superpose_cli.plots.stored import refuse_if_all_diverged
 from superpose_cli.plots.style import Style
-from superpose_cli.plots.units import Units, best_neurons, is_privileged
+from superpose_cli.plots.units import UnitPanels, Units, unit_panels
 from superpose_cli.plots.words import Words, note_sentence, number, shown_restart, span
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.neurons import MONOSEMANTIC
@@ -31,32 +30,12 @@ MOST_NUMBERED = 40
 """Units that have their number below them."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Neurons:
-    """What `neurons` draws: one panel per cell."""
-
-    panels: Panels
-    units: tuple[Units, ...]
-    """Per shown cell."""
-    tied: bool
-    """Whether in all models the output weights are the input weights."""
-    privileged: bool
-    """Whether in all models a ReLU or an L1 penalty on the hidden layer sets its units apart."""
-    restarts: int
+def select(run: Run) -> UnitPanels:
+    """The best restart of each cell; RunError where all diverged."""
+    return unit_panels("neurons", run)
 
 
-def select(run: Run) -> Neurons:
-    """The best restart of each cell."""
-    layout = panels(run)
-    units = best_neurons(run, layout.shown)
-    refuse_if_all_diverged("neurons", run, [one.W for one in units])
-    return Neurons(
-        panels=layout, units=tuple(units), tied=all(one.tied for one in units),
-        privileged=is_privileged(run), restarts=run.restarts,
-    )  # fmt: skip
-
-
-def draw(data: Neurons, style: Style, title: str) -> Figure:
+def draw(data: UnitPanels, style: Style, title: str) -> Figure:
     """A bar a unit: its weights stacked away from 0 in feature order, coloured by what it carries."""
     layout = data.panels if data.tied else _two_rows(data.panels)
     aspect = 1.25 if data.tied else 0.75
@@ -155,7 +134,7 @@ def tally(kinds: npt.NDArray[np.int8]) -> str:
     return ", ".join(parts)
 
 
-def words(data: Neurons) -> Words:
+def words(data: UnitPanels) -> Words:
     """How many units carry one feature, and how many several."""
     names = ["diverged" if one.diverged else tally(one.kinds) for one in data.units]
     told = tell(data.panels, names, lambda where, name, at: _tell(where, name, [data.units[i] for i in at]))

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from superpose_cli.plots.stored import Weights, best_cells, best_features, best_weights, by_cell
+from superpose_cli.plots.cells import Panels, panels
+from superpose_cli.plots.stored import (
+    Weights,
+    best_cells,
+    best_features,
+    best_weights,
+    by_cell,
+    refuse_if_all_diverged,
+)
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.metrics import F64
 from superpose_cli.toy_model.neurons import neuron_kinds
@@ -29,6 +37,34 @@ class Units:
     def diverged(self) -> bool:
         """Whether training left numbers that are none."""
         return not (np.isfinite(self.W).all() and np.isfinite(self.W_dec).all())
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitPanels:
+    """What the plots of hidden units draw: one panel per cell, its best restart."""
+
+    panels: Panels
+    units: tuple[Units, ...]
+    """Per shown cell."""
+    tied: bool
+    """Whether in all models the output weights are the input weights."""
+    privileged: bool
+    """Whether in all models a ReLU or an L1 penalty on the hidden layer sets its units apart."""
+    restarts: int
+
+
+def unit_panels(plot: str, run: Run) -> UnitPanels:
+    """The best restart of each cell; RunError, in the name of `plot`, where all diverged."""
+    layout = panels(run)
+    units = best_neurons(run, layout.shown)
+    refuse_if_all_diverged(plot, run, [one.W for one in units])
+    return UnitPanels(
+        panels=layout,
+        units=tuple(units),
+        tied=all(one.tied for one in units),
+        privileged=is_privileged(run),
+        restarts=run.restarts,
+    )
 
 
 def best_neurons(run: Run, cells: npt.NDArray[np.int64]) -> list[Units]:

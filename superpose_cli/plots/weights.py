@@ -1,7 +1,5 @@
 """`weights`: W itself, features down and hidden units across, beside W_dec where that is another."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -9,11 +7,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from superpose_cli.plots.cells import Panels, panels
 from superpose_cli.plots.panels import colour_bar, label_rows, panel_figure, tell, write_note
-from superpose_cli.plots.stored import refuse_if_all_diverged
 from superpose_cli.plots.style import Style
-from superpose_cli.plots.units import Units, best_neurons, is_privileged
+from superpose_cli.plots.units import UnitPanels, Units, unit_panels
 from superpose_cli.plots.words import Words, note_sentence, number, shown_restart
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.metrics import basis_alignment, represented
@@ -25,34 +21,12 @@ GAP = 0.3
 """Between W and W_dec, over the width of one of them."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class WeightMaps:
-    """What `weights` draws: one panel per cell."""
-
-    panels: Panels
-    units: tuple[Units, ...]
-    """Per shown cell, in the order of the plot `neurons`."""
-    tied: bool
-    """Whether in all models the output weights are the input weights."""
-    privileged: bool
-    restarts: int
+def select(run: Run) -> UnitPanels:
+    """The best restart of each cell; RunError where all diverged."""
+    return unit_panels("weights", run)
 
 
-def select(run: Run) -> WeightMaps:
-    """The best restart of each cell."""
-    layout = panels(run)
-    found = best_neurons(run, layout.shown)
-    refuse_if_all_diverged("weights", run, [one.W for one in found])
-    return WeightMaps(
-        panels=layout,
-        units=tuple(found),
-        tied=all(one.tied for one in found),
-        privileged=is_privileged(run),
-        restarts=run.restarts,
-    )
-
-
-def draw(data: WeightMaps, style: Style, title: str) -> Figure:
+def draw(data: UnitPanels, style: Style, title: str) -> Figure:
     """A heat map a panel, two where output weights are others; one colour scale around 0 for all."""
     maps = [[one.W] if data.tied else [one.W, one.W_dec] for one in data.units]
     tall = [len(own[0]) / (own[0].shape[1] * (len(own) + GAP * (len(own) - 1))) for own in maps]
@@ -94,7 +68,7 @@ def _panel(ax: Axes, maps: list[F64], scale: Normalize, style: Style) -> None:
         ax.text(0.5, 0.5, "diverged", ha="center", va="center", color=style.muted, fontsize=style.small)
 
 
-def words(data: WeightMaps) -> Words:
+def words(data: UnitPanels) -> Words:
     """How well the represented features lie along single hidden units."""
     names = [_name(one) for one in data.units]
     told = tell(data.panels, names, lambda where, name, _: f"{where}: {name}.")
