@@ -3,7 +3,7 @@
 import numpy as np
 
 from superpose_cli.claims.base import Measured, claim
-from superpose_cli.claims.stored import Model, models, need, need_setting
+from superpose_cli.claims.stored import Model, models, must, need, need_setting
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.analogy import Analogies, solve_analogies
 from superpose_cli.toy_model.model import Model as Kind
@@ -44,7 +44,7 @@ def analogies_are_exact(run: Run) -> Measured:
     not; a ReLU there breaks it.
     """
     linear, relu = _solved(run, "identity"), _solved(run, "relu")
-    need(any(model.superposed.any() for model, _ in linear), "needs a model with superposition")
+    must(any(model.superposed.any() for model, _ in linear), "no model has superposition")
     exact = max(solved.error for _, solved in linear)
     broken = relu[-1][1].error
     return Measured(

@@ -57,7 +57,7 @@ def _squares(run: Run) -> dict[float, tuple[npt.NDArray[np.bool_], F64]]:
     found = {}
     for cell, correlation in cells[["cell", "correlation"]].itertuples(index=False):
         inside, objective = _ends(run, cell, "square")
-        need(len(inside) >= 4, f"needs 4 squares at correlation {correlation:g}, the run has {len(inside)}")
+        must(len(inside) >= 4, f"{len(inside)} restarts end as a square at correlation {correlation:g}: no 4")
         found[float(correlation)] = np.abs(inside).max(axis=1) < 0.1, objective
     return dict(sorted(found.items()))
 

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from superpose_cli.claims.base import Measured, claim
-from superpose_cli.claims.stored import Model, models, need, need_setting, restarts
+from superpose_cli.claims.stored import Model, models, must, need, need_setting, restarts
 from superpose_cli.results.run import Run
-from superpose_cli.toy_model.branches import Branch, crossing, fates
+from superpose_cli.toy_model.branches import Branch, Crossing, crossing, fates
 from superpose_cli.toy_model.metrics import F64
 from superpose_cli.toy_model.theory import (
     antipodal_pair_loss,
@@ -22,6 +22,9 @@ SECTION = "Superposition as a Phase Change"
 
 CLEAR = 1.10
 """Where the second best solution of theory costs at least this times the best, theory is clear."""
+
+SPACING = 1.35
+"""Densities this much apart, and no more, tell where two branches between them cross to a few percent."""
 
 DENSE = 0.5
 """From this density on, two features of equal importance are mixed at no cost, not one of them ignored."""
@@ -130,8 +133,10 @@ def phase_3_in_2_agrees(run: Run) -> Measured:
 def antipodal_pair_cost(run: Run) -> Measured:
     """A superposed pair is antipodal, and costs only what rows with both features on cost."""
     need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, loss_method="population")
-    pairs = [model for model in models(run) if model.p <= 0.2 and model.superposed.all()]
-    need(len(pairs) >= 10, f"needs 10 superposed cells with p <= 0.2, the run has {len(pairs)}")
+    sparse = [model for model in models(run) if model.p <= 0.2]
+    need(len(sparse) >= 20, f"needs 20 cells with p <= 0.2, the run has {len(sparse)}")
+    pairs = [model for model in sparse if model.superposed.all()]
+    must(len(pairs) >= 10, f"of {len(sparse)} cells with p <= 0.2 {len(pairs)} are superposed: fewer than 10")
     theory = np.array([float(antipodal_pair_loss(model.p, model.row["last_importance"])) for model in pairs])
     ratio = np.array([2 * model.row["loss"] for model in pairs]) / theory
     opposite = all(model.G[0, 1] < 0 for model in pairs)
@@ -143,11 +148,13 @@ def antipodal_pair_cost(run: Run) -> Measured:
     )
 
 
-def _two_branches(run: Run) -> list[tuple[float, Branch, Branch]]:
-    """By importance r: the lowest losses over p of antipodal pairs, and of one feature alone.
+def _crossings(run: Run) -> list[tuple[float, Branch, Crossing]]:
+    """Importance r, the lowest losses over p of antipodal pairs, and where one feature alone costs the same.
 
-    For r in 0.3 .. 3.5 but not near 1, where the change happens at dense p, without a clean phase.
+    For r in 0.3 .. 3.5 but not near 1, where the change happens at dense p, without a clean phase; at 4 of
+    them at least.
     """
+    need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, loss_method="population")
     columns = ["feature_probability", "loss", "loss_ratio"]
     rows = restarts(run, ["last_importance", *columns], ["regime", "norm", "row_sum"])
     r = rows["last_importance"]
@@ -155,11 +162,24 @@ def _two_branches(run: Run) -> list[tuple[float, Branch, Branch]]:
     pair, alone = fate == "superposed", (fate == "ignored") | (fate == "dedicated")
     importance = np.unique(r)
     uneven = np.maximum(importance, 1 / importance)
+    importance = importance[(uneven >= 1.25) & (uneven <= 3.5)]
+    need(
+        len(importance) >= 4,
+        f"needs 4 importances in 0.3 .. 0.8 or 1.25 .. 3.5, the run has {len(importance)}",
+    )
+    p = np.unique(rows["feature_probability"])
+    need(bool(p[0] <= 0.2 and p[-1] == 1), "needs densities from 1 to 0.2 and below")
+    apart = float((p[1:] / p[:-1]).max())
+    need(apart <= SPACING, f"needs densities at most {SPACING} times the next, the run has {apart:.2f} times")
     found = []
-    for value in importance[(uneven >= 1.25) & (uneven <= 3.5)].tolist():
+    for value in importance.tolist():
         own = (pair & (r == value), alone & (r == value))
-        both = (Branch.least(*(rows[name][some] for name in columns)) for some in own)
-        found.append((value, *both))
+        pairs, one = (Branch.least(*(rows[name][some] for name in columns)) for some in own)
+        if (cross := crossing(pairs, one)) is not None:
+            found.append((value, pairs, cross))
+    must(
+        len(found) >= 4, f"pairs and one feature alone cross at {len(found)} of {len(importance)} importances"
+    )
     return found
 
 
@@ -178,13 +198,9 @@ def phase_boundary_is_theorys(run: Run) -> Measured:
     """Superposition begins at a definite sparsity, which depends on the relative importance as the two costs
     do.
     """
-    need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, loss_method="population")
-    ratio, told = [], []
-    for r, pair, alone in _two_branches(run):
-        if (cross := crossing(pair, alone)) is not None:
-            ratio.append(cross.at / float(phase_boundary(r)))
-            told.append(f"{cross.at:.2f} (r = {r:.2g})")
-    need(len(ratio) >= 4, f"needs 4 importances at which both branches are stored, the run has {len(ratio)}")
+    found = _crossings(run)
+    ratio = [cross.at / float(phase_boundary(r)) for r, _, cross in found]
+    told = [f"{cross.at:.2f} (r = {r:.2g})" for r, _, cross in found]
     return Measured(
         min(ratio) >= 0.97 and max(ratio) <= 1.2,
         f"at p = {', '.join(told)}: {min(ratio):.2f} to {max(ratio):.2f} times p*",
@@ -207,13 +223,9 @@ def phase_change_is_first_order(run: Run) -> Measured:
     """The change is of first order: the losses of the two solutions cross with different slopes, so that the
     best loss has a kink.
     """
-    need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, loss_method="population")
-    found, beyond = [], 0
-    for _, pair, alone in _two_branches(run):
-        if (cross := crossing(pair, alone)) is not None:
-            found.append(cross)
-            beyond += bool((pair.density > cross.at).any())
-    need(len(found) >= 4, f"needs 4 importances at which both branches are stored, the run has {len(found)}")
+    crossings = _crossings(run)
+    beyond = sum(bool((pair.density > cross.at).any()) for _, pair, cross in crossings)
+    found = [cross for _, _, cross in crossings]
     gap = [cross.slope - cross.other_slope for cross in found]
     both = sum(cross.shared for cross in found)
     return Measured(

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from superpose_cli.claims.base import Measured, claim
-from superpose_cli.claims.stored import need, need_setting
+from superpose_cli.claims.stored import must, need, need_setting
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.geometry import cosines, solution_name, tegum_factors
 from superpose_cli.toy_model.levels import in_jumps, jumps, share_of_fall
@@ -83,6 +83,7 @@ def jumps_hold_the_drops(run: Run) -> Measured:
         late = len(course.steps) // 8
         need(late >= 20, "needs 160 recorded steps: history.every=10")
         found = jumps(course.steps, dimensionality(course.W))
+        must(bool(found), "no feature's D_i jumps in one of the starts")
         covered, loss = in_jumps(found, len(course.steps))[late:], course.loss_ratio[late:]
         shifted = [share_of_fall(loss, np.roll(covered, shift)) for shift in range(1, len(covered))]
         held.append(share_of_fall(loss, covered))

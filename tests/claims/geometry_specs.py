@@ -76,7 +76,8 @@ def dimensionality(shared: bool = True, digons: bool = True) -> Spec:
         parts = [(range(8), square_antiprism()), (range(8, 13), polygon(5)), (range(13, 18), polygon(5))]
         return place(400, 30, *parts, *(((18 + 2 * k, 19 + 2 * k), DIGON) for k in range(23)))
 
-    return uniform("dimensionality", np.array([0.45, 0.4, 0.35, 0.3, 0.28, 0.27, 0.25, 0.22, 0.21]), shapes)
+    densities = [0.45, 0.42, 0.4, 0.37, 0.35, 0.32, 0.3, 0.28, 0.27, 0.25, 0.22, 0.21]
+    return uniform("dimensionality", np.array(densities), shapes)
 
 
 def leaning() -> Spec:

@@ -98,6 +98,7 @@ def phase_2(
     stuck: bool = True,
     signs: tuple[int, int] = (-1, 1),
     cheap: bool = False,
+    densities: int = 20,
 ) -> Spec:
     """Of four restarts a cell one is an antipodal pair, one keeps a feature alone, two have one sign.
 
@@ -105,7 +106,7 @@ def phase_2(
     (p / p*)^pair_slope. Without `stuck` all restarts are pairs. `signs`: of the second weight of the pair,
     and of the two others; these cost what a pair does if they are `cheap`.
     """
-    p, r = np.geomspace(1, 0.01, 20), np.geomspace(0.1, 10, 12)
+    p, r = np.geomspace(1, 0.01, densities), np.geomspace(0.1, 10, 12)
     p, r = (grid.reshape(-1) for grid in np.meshgrid(p, r, indexing="ij"))
     alone = np.minimum(r, 1) * ignored_feature_loss(p)
     pair = antipodal_pair_loss(p / shift, r)
@@ -122,7 +123,7 @@ def phase_2(
     ratio = loss / np.repeat((1 + r) * ignored_feature_loss(p), 4)
     return Spec(
         experiment="phase_2_in_1", W=weights[::4], all_W=weights, restarts=4,
-        axes={P: np.geomspace(1, 0.01, 20).tolist(), R: np.geomspace(0.1, 10, 12).tolist()},
+        axes={P: np.geomspace(1, 0.01, densities).tolist(), R: np.geomspace(0.1, 10, 12).tolist()},
         columns={"loss_method": "population"},
         instances={"objective": loss, "loss": loss / 2, "loss_ratio": ratio},
         tables={"importance": importance},

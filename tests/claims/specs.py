@@ -92,6 +92,38 @@ def another_cell(spec: Spec) -> Spec:
     )
 
 
+def linear(spec: Spec) -> Spec:
+    """What linear models would store in all cells and restarts: the first m features, a dimension each.
+
+    From the start of training to its end, all at one loss.
+    """
+
+    def kept(models: Sequence[Array]) -> list[Array]:
+        return [np.eye(*np.shape(W)) for W in models]
+
+    def level(values: Mapping[str, Any]) -> dict[str, Any]:
+        losses = ("loss", "loss_ratio", "objective", "train_loss", "vulnerability")
+        return {
+            name: np.ones_like(value) if name in losses and isinstance(value, np.ndarray) else value
+            for name, value in values.items()
+        }
+
+    tables = {name: value for name, value in spec.tables.items() if name != "W_dec"}
+    for name in ("feature_loss", "history_loss", "history_train_loss"):
+        if isinstance(tables.get(name), np.ndarray):
+            tables[name] = np.ones_like(tables[name])
+    if "course" in tables:
+        tables["course"] = np.broadcast_to(np.stack(kept(spec.W))[:, None], tables["course"].shape)
+    return replace(
+        spec,
+        W=kept(spec.W),
+        all_W=None if spec.all_W is None else kept(spec.all_W),
+        columns=level(spec.columns),
+        instances=level(spec.instances),
+        tables=tables,
+    )
+
+
 def place(n: int, m: int, *parts: tuple[Sequence[int], Array]) -> Array:
     """W (n, m): each part's rows are those features' weights, in dimensions of the part's own, in turn."""
     W, first = np.zeros((n, m)), 0

@@ -11,11 +11,13 @@ from superpose_cli.claims.base import Measured
 from superpose_cli.claims.registry import claims
 from superpose_cli.results.run import Run, load_run
 from tests.claims.cases import CASES, Builder
-from tests.claims.specs import Spec
+from tests.claims.specs import Spec, linear
 from tests.synthetic import write_run
 
 CLAIMS = {claim.id: claim for claim in claims()}
 Store = Callable[[Builder], Run]
+TRUE_OF_LINEAR_MODELS = {"linear-keeps-the-top", "linear-never-superposes", "capacity-is-used-up"}
+"""Claims that a linear model fulfils as well: the first two are about it, its projector wastes nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,21 @@ def test_a_wrong_run_fails(id: str, wrong: str, store: Store) -> None:
     assert run.name in runs
     found = claim.check(runs | {run.name: run})
     assert (found.verdict, found.measured) == ("fails", found.measured)
+
+
+@cache
+def flattened(builder: Builder) -> Builder:
+    """The same settings, and linear models."""
+    return lambda: linear(builder())
+
+
+@pytest.mark.parametrize("id", sorted(set(CASES) - TRUE_OF_LINEAR_MODELS))
+def test_a_world_of_linear_models_is_refuted(id: str, store: Store) -> None:
+    """Nothing is "inconclusive" for what should have come out of training, and did not."""
+    claim, runs = CLAIMS[id], [store(flattened(builder)) for builder in CASES[id].right]
+    found = claim.check(dict(zip(claim.experiments, runs, strict=True)))
+    assert (found.verdict, found.measured) == ("fails", found.measured)
+    assert "mistake" not in found.measured
 
 
 @cache

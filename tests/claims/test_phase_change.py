@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from superpose_cli.claims.phase_change import phase_change_is_first_order
+from superpose_cli.claims.phase_change import phase_boundary_is_theorys, phase_change_is_first_order
 from superpose_cli.results.run import load_run
 from tests.claims.paper_specs import pairs_end, phase_2
 from tests.claims.specs import Spec
@@ -21,3 +21,10 @@ def test_losses_that_cross_make_the_change_first_order_and_pairs_beyond_the_cros
     right = phase_2()
     assert measured(tmp_path / "both", right) == ("holds", 4)
     assert measured(tmp_path / "ends", pairs_end(right)) == ("holds", 0)
+
+
+def test_a_coarse_map_does_not_tell_where_the_losses_cross(tmp_path: Path) -> None:
+    coarse = load_run(write_run(tmp_path / "run", **phase_2(densities=10).arguments()))
+    found = phase_boundary_is_theorys.check({"phase_2_in_1": coarse})
+    assert found.verdict == "inconclusive"
+    assert found.measured == "needs densities at most 1.35 times the next, the run has 1.67 times"
