@@ -121,15 +121,15 @@ def jumps_hold_the_drops(run: Run) -> Measured:
     citation="learning as geometric transformations",
     experiment="octahedron",
     expected="of Xavier's starts that end within 10 % of the best objective, six at least, all but one have "
-    "|cos| at most 0.25 inside the triples and a partner across for each feature with cos below -0.9",
-    tolerance="15 and 26 degrees: correlated data and sampled losses leave it a little askew, one start more "
-    "so; where triples do not matter, 6 of 15 octahedra have right angles inside them",
+    "|cos| at most 0.1 inside the triples and a partner across for each feature with cos below -0.97",
+    tolerance="6 and 14 degrees: sampled rows leave it a little askew, one start more so; where triples do "
+    "not matter, 6 of 15 octahedra have right angles inside them",
 )
 def octahedron(run: Run) -> Measured:
     """Two correlated triples in three dimensions become an octahedron: right angles inside a triple, each
     feature antipodal to one of the other triple.
     """
-    need_setting(run, restarts=4, steps=5000, n_features=6, n_hidden=3, set_size=3, correlation=1.0)
+    need_setting(run, restarts=4, steps=15_000, n_features=6, n_hidden=3, set_size=3, correlation=1.0)
     rows = run.instances(["cell", "init_kind", "objective", "status"])
     usable = (rows["status"] != "diverged").to_numpy() & (rows["init_kind"] == "xavier_normal").to_numpy()
     need(bool(usable.any()), "no restart has init_kind = xavier_normal")
@@ -143,7 +143,7 @@ def octahedron(run: Run) -> Measured:
     own, cross = np.stack([C[:, :3, :3], C[:, 3:, 3:]], axis=1) - np.eye(3), C[:, :3, 3:]
     inside = np.abs(own).max(axis=(1, 2, 3))
     across = np.maximum(cross.min(axis=1).max(axis=1), cross.min(axis=2).max(axis=1))
-    right = (inside <= 0.25) & (across < -0.9)
+    right = (inside <= 0.1) & (across < -0.97)
     return Measured(
         bool(right.sum() >= len(near) - 1),
         f"{right.sum()} of {len(near)} starts; |cos| {inside.max():.3f} at most inside the triples, "
@@ -183,33 +183,34 @@ def _plateaus(course: Course) -> list[tuple[int, float]]:
     citation="learning as geometric transformations; the plateaus' levels are measured here",
     experiment="octahedron",
     expected="at least half of the small starts pass a plateau of rank 2 at a loss ratio of 0.18 and one of "
-    "rank 3 at 0.10 before they end at 0.05",
-    tolerance="10 % in the loss ratios: lines of one class differ by that; half of the starts: others skip a "
-    "stage",
-    departs="The paper shows one training, which ends in an octahedron; which stages are passed depends on "
-    "the start, one of rank 1 is passed by few, and few of the small starts end in an octahedron: in most "
-    "each triple has its right angles, but is turned against the other, at a loss 1 to 4 % higher.",
+    "rank 3 at 0.10, and end in an octahedron at 0.05",
+    tolerance="a factor of 1.3 in the loss ratios, which the rows of a history, others for each seed, move "
+    "by up to 1.25; half of the starts: others skip a stage, or end with one triple turned against the other",
+    departs="The paper shows one training; which stages are passed depends on the start, and one of rank 1 "
+    "is passed by few.",
 )
 def octahedron_in_stages(run: Run) -> Measured:
     """A small start learns two correlated triples in stages: plateaus of the loss, with falls between them,
-    on which W has rank 2, then 3.
+    on which W has rank 2, then 3, and becomes an octahedron.
     """
-    need_setting(run, restarts=4, steps=5000, n_features=6, n_hidden=3, set_size=3)
-    passed, first_rank, octahedra, n_starts = 0, 0, 0, 0
+    need_setting(run, restarts=4, steps=15_000, n_features=6, n_hidden=3, set_size=3)
+    whole, first_rank, octahedra, n_starts = 0, 0, 0, 0
     for course in _courses(run, init_kind="normal"):
         found, n_starts = _plateaus(course), n_starts + 1
         levels = iter(found)
-        passed += all(
-            any(rank == stage and abs(level / ratio - 1) <= 0.1 for rank, level in levels)
+        passed = all(
+            any(rank == stage and 1 / 1.3 <= level / ratio <= 1.3 for rank, level in levels)
             for stage, ratio in STAGES
         )
+        ends = solution_name(tegum_factors(course.W[-1] @ course.W[-1].T)) == "octahedron"
+        whole += passed and ends
         first_rank += any(rank == 1 for rank, _ in found)
-        octahedra += solution_name(tegum_factors(course.W[-1] @ course.W[-1].T)) == "octahedron"
+        octahedra += ends
     return Measured(
-        2 * passed >= n_starts,
-        f"{passed} of {n_starts} small starts pass all three, {first_rank} one of rank 1; {octahedra} end in "
-        f"an octahedron",
-        {"passed": passed, "rank_one": first_rank, "octahedra": octahedra, "starts": n_starts},
+        2 * whole >= n_starts,
+        f"{whole} of {n_starts} small starts pass all three and end in an octahedron, as {octahedra} do in "
+        f"all; {first_rank} pass one of rank 1",
+        {"whole": whole, "rank_one": first_rank, "octahedra": octahedra, "starts": n_starts},
     )
 
 
@@ -229,7 +230,7 @@ def ranks_in_turn(run: Run) -> Measured:
     """A small start learns two equally strong directions first and the weaker third long after them, a random
     one of Xavier's size all at once.
     """
-    need_setting(run, restarts=4, steps=5000, n_features=6, n_hidden=3, set_size=3)
+    need_setting(run, restarts=4, steps=15_000, n_features=6, n_hidden=3, set_size=3)
 
     def waits(kind: str) -> list[float]:
         """Steps from the first singular value's reaching half of its last size to the second's, and on to the

@@ -221,7 +221,7 @@ def octahedron(
     1,000 steps after the first.
     """
     end = np.vstack([np.eye(3), -np.eye(3)])
-    t = np.array(STEPS) * 2.5
+    t = np.array(STEPS) * 5.0
     grown = np.asarray(np.clip(t / 200, 1e-3, 1))
     late = np.clip((t - 2000) / 300, 1e-3, 1)
     together = np.stack([grown] * 3, axis=1)
@@ -243,6 +243,7 @@ def octahedron(
             "data_kind": "correlated",
             "correlation": 1.0,
             "set_size": 3,
+            "steps": 20_000,
             "loss_ratio": 0.0475,
         },
         tables={
