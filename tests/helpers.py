@@ -5,10 +5,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from superpose_cli.engines.watch import SILENT
 from superpose_cli.experiment.axes import Axis, Experiment
+from superpose_cli.experiment.columns import Coded
 from superpose_cli.experiment.config import Config
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.instances import InstanceBatch
@@ -24,6 +26,16 @@ def axis(keys: str, *values: Any) -> Axis:
 def config_of(fields: Mapping[str, Any] | None = None) -> Config:
     """The default config with p = 0.1 and the given dotted fields."""
     return with_values(Config(), {"data.feature_probability": 0.1} | dict(fields or {}))
+
+
+def cell_values(grid: Grid) -> dict[str, list[Any]]:
+    """The configuration columns of all cells as plain values, text as text."""
+    return {
+        name: [None if code < 0 else column.names[code] for code in column.codes.tolist()]
+        if isinstance(column, Coded)
+        else column.tolist()
+        for name, column in grid.cell_columns(np.arange(grid.n_cells)).items()
+    }
 
 
 def experiment_of(

@@ -112,7 +112,7 @@ def test_shards_that_are_trained_together_are_timed_together(monkeypatch):
         monkeypatch.setattr(planning, name, 0.0)
     together, left, groups = Together(grid, engine), list(range(len(grid.shards()))), 0
     while left:
-        group = set(together.group(left[0], left[1:]))
+        group = together.group(left)
         left, groups = [shard for shard in left if shard not in group], groups + 1
     planned = estimate_seconds(grid, grid.experiment.variants[0], engine, 2**40)
     assert planned == pytest.approx(groups * 5000 * 20e-6, rel=0.3)

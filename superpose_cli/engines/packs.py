@@ -27,7 +27,8 @@ class Pack:
     stop: int
     state: State | None = None
     first: npt.NDArray[np.float64] | None = None
-    """(I,): the objective before the first step; there as soon as there is a state."""
+    """(I,): the objective before the first step where it tells whether an instance diverged, else NaN; there
+    as soon as there is a state."""
     history: dict[str, list[npt.NDArray[Any]]] = field(default_factory=dict)
     """Recorded so far: `loss`, `train_loss` (I,) and parameters (I, ...), each an array for every record."""
     found: Evaluation | None = None

@@ -208,16 +208,31 @@ class _Shard:
         state = self._advance(batch, pack, state, family.steps)
         table = self.engine.evaluate_table(batch, state) if finite else None
         found = self._judged(batch, state, self.evaluation.n_rows or HISTORY_ROWS)
-        pack.found, pack.table, self.unsaved = found, table, True
+        first = self._first(batch, state, found, table)
+        pack.first, pack.found, pack.table, self.unsaved = first, found, table, True
 
     def _begin(self, batch: InstanceBatch, pack: Pack) -> State:
-        state = self.engine.initialise(batch)
-        finite = batch.family.data is DataKind.finite
-        first = (
-            self.engine.evaluate_table(batch, state) if finite else self._judged(batch, state, self._short)
-        )
-        pack.state, pack.first = state, _objective(batch, first)
-        return state
+        pack.state, pack.first = self.engine.initialise(batch), np.full(len(batch), np.nan)
+        return pack.state
+
+    def _first(
+        self, batch: InstanceBatch, state: State, found: Evaluation, table: Evaluation | None
+    ) -> npt.NDArray[np.float64]:
+        """(I,): the objective before the first step where it tells whether an instance diverged, else NaN."""
+        last, first = _objective(batch, table or found), np.full(len(batch), np.nan)
+        sound = (state.failed_step < 0) & np.isfinite(last)
+        high = np.flatnonzero(sound & (last > BLOW_UP * _constant_objective(batch, found)))
+        if len(high):
+            part = batch.take(high)
+            begun = self.engine.initialise(part)
+            on_table = table is not None
+            then = (
+                self.engine.evaluate_table(part, begun)
+                if on_table
+                else self._judged(part, begun, self._short)
+            )
+            first[high] = _objective(part, then)
+        return first
 
     def _advance(self, batch: InstanceBatch, pack: Pack, state: State, target: int) -> State:
         """Advance to `target` in chunks of about half a second, looking up in between."""
@@ -286,8 +301,8 @@ def _trained(
     assert pack.first is not None
     objective = _objective(batch, table or found)
     # The few rows of the first measurement may hold nothing at all; the constant output's loss is exact.
-    known = _objective_of_loss(batch, baseline_loss(batch, found))
-    status, failed_step = _status(np.fmax(pack.first, known), objective, table or found, state)
+    first = np.fmax(pack.first, _constant_objective(batch, found))
+    status, failed_step = _status(first, objective, table or found, state)
     records = {name: np.stack(values) for name, values in pack.history.items()}
     return Trained(
         batch,
@@ -305,6 +320,11 @@ def _trained(
             records,
         ),
     )
+
+
+def _constant_objective(batch: InstanceBatch, found: Evaluation) -> npt.NDArray[np.float64]:
+    """(I,): the objective of the best constant output."""
+    return _objective_of_loss(batch, baseline_loss(batch, found))
 
 
 def _objective(batch: InstanceBatch, found: Evaluation) -> npt.NDArray[np.float64]:

@@ -1,8 +1,8 @@
 """The configuration as table columns: what the instances table says of each cell, and its axes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,16 @@ _RENAMED: Mapping[str, str] = {
 _SCALAR_KEYS = tuple(key for key in LEAF_KEYS if key not in ("seed", "importance.values"))
 
 
+class Coded(NamedTuple):
+    """Text as small integers: row r says `names[codes[r]]`; a code of -1 is null."""
+
+    codes: npt.NDArray[np.integer]
+    names: tuple[str, ...]
+
+
+Column = np.ndarray | Coded
+
+
 def column_name(key: str) -> str:
     """The instances-table column of a field: its leaf name, made unique where several groups have it."""
     return _RENAMED.get(key, key.split(".")[-1])
@@ -36,30 +46,35 @@ class CellColumns:
         self._leaves = leaves
         self._tables = {key: _table(leaves, key) for key in _SCALAR_KEYS}
         self._labels = {
-            name: (number, np.array([_label(axis.keys[j], row[j]) for row in axis.values], object))
+            name: (number, _coded([_label(axis.keys[j], row[j]) for row in axis.values]))
             for number, axis in enumerate(leaves.axes)
             for j in range(len(axis.keys))
             if (name := _label_column(axis, j)) is not None
         }
 
-    def of(self, cells: I64) -> dict[str, np.ndarray]:
-        """Configuration columns of the given cells, each of len(cells), int64, float64, bool or str objects.
+    def of(self, cells: I64) -> dict[str, Column]:
+        """Configuration columns of the given cells, each of len(cells): int64, float64, bool, or coded text.
 
-        A column is a masked array where some cell has a null: a field that its kinds do not use or that is
-        not set, or a list (which the features table holds). exactly_k: `feature_probability` is k / n.
+        Numbers are masked where a cell has a null: a field that its kinds do not use or that is not set, or a
+        list (which the features table holds). exactly_k: `feature_probability` is k / n.
         """
+        cells, which = np.unique(cells, return_inverse=True)  # restarts of a cell say the same
+        return {name: _rows(column, which) for name, column in self._of(cells).items()}
+
+    def _of(self, cells: I64) -> dict[str, Column]:
         leaves, codes = self._leaves, self._leaves.codes(cells)
-        columns = {}
+        columns: dict[str, Column] = {}
         for key, (table, null) in self._tables.items():
             at = codes[leaves[key].source]
-            columns[column_name(key)] = _with_nulls(table[at], null[at] | ~leaves.used(key, codes))
+            columns[column_name(key)] = _with_nulls(_rows(table, at), null[at] | ~leaves.used(key, codes))
         of_k = leaves["data.kind"].among(("exactly_k",), codes)
         if of_k.any():
             density = leaves["data.k"].number(codes) / leaves["model.n_features"].number(codes)
             p = np.ma.masked_array(columns["feature_probability"])
             columns["feature_probability"] = _with_nulls(np.where(of_k, density, p.data), p.mask & ~of_k)
         labels = {
-            name: table[leaves.positions(cells, number)] for name, (number, table) in self._labels.items()
+            name: _rows(table, leaves.positions(cells, number))
+            for name, (number, table) in self._labels.items()
         }
         return columns | labels
 
@@ -82,7 +97,7 @@ def axis_columns(axes: tuple[Axis, ...]) -> list[dict[str, Any]]:
     return described
 
 
-def _table(leaves: Leaves, key: str) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
+def _table(leaves: Leaves, key: str) -> tuple[Column, npt.NDArray[np.bool_]]:
     """The values of a field by code, and where they are null."""
     type_ = FIELDS[key].type
     given = [DEFAULTS.get(key) if value is None else value for value in leaves[key].values]
@@ -90,11 +105,27 @@ def _table(leaves: Leaves, key: str) -> tuple[np.ndarray, npt.NDArray[np.bool_]]
     if type_ in (int, float, bool):
         dtype = {int: np.int64, float: np.float64, bool: np.bool_}[type_]
         return np.array([type_(0) if gone else v for v, gone in zip(given, null, strict=True)], dtype), null
-    return np.array([_plain(value) for value in given], object), null
+    return _coded([_plain(value) for value in given]), null
 
 
-def _with_nulls(values: np.ndarray, null: npt.NDArray[np.bool_]) -> np.ndarray:
-    return np.ma.MaskedArray(values, mask=null) if null.any() else values
+def _coded(texts: Sequence[str | None]) -> Coded:
+    """Texts, or nulls, as their numbers among the different ones."""
+    names = tuple(dict.fromkeys(text for text in texts if text is not None))
+    codes = {name: code for code, name in enumerate(names)} | {None: -1}
+    return Coded(np.array([codes[text] for text in texts], np.int32), names)
+
+
+def _rows(column: Column, at: I64) -> Column:
+    """The rows `at` of a column, in that order."""
+    return Coded(column.codes[at], column.names) if isinstance(column, Coded) else column[at]
+
+
+def _with_nulls(column: Column, null: npt.NDArray[np.bool_]) -> Column:
+    if not null.any():
+        return column
+    if isinstance(column, Coded):
+        return Coded(np.where(null, -1, column.codes), column.names)
+    return np.ma.MaskedArray(column, mask=null)
 
 
 def _label_column(axis: Axis, j: int) -> str | None:

@@ -4,8 +4,8 @@ How shards are grouped changes them as little as a pack's company does (`engines
 own checkpoint, so that what was begun in one group goes on in another, or alone.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -46,69 +46,70 @@ class _Place:
                 yield replace(own, batch=batch, start=start - self.start, stop=stop - self.start)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Together:
-    """Trains a shard with those that follow, which it keeps until they are asked for."""
+    """Puts shards into groups that are trained at once."""
 
     grid: Grid
     engine: Engine
-    held: dict[int, list[Trained]] = field(default_factory=dict)
-    """Trained already, by shard."""
 
     def batches(self, shard: int) -> list[InstanceBatch]:
         """All that a shard trains."""
         return self.grid.batches(*self.grid.shards()[shard])
 
-    def group(self, shard: int, following: Sequence[int]) -> list[int]:
-        """The shard, and those that follow with models of its families, until each keeps the engine busy.
+    def group(self, shards: Iterable[int]) -> dict[int, list[InstanceBatch]]:
+        """The first of the shards, and those of the others with models of its families, until each keeps the
+        engine busy.
 
         Families are trained one after the other, so that shards of others would gain nothing.
         """
-        members, load, strangers = [shard], self._loads(shard), 0
-        for other in following:
-            if min(load.values()) >= 1 or strangers == MOST_STRANGERS:
+        following = iter(shards)
+        shard = next(following)
+        members, strangers = {shard: self.batches(shard)}, 0
+        load = self._loads(members[shard])
+        while min(load.values()) < 1 and strangers < MOST_STRANGERS:
+            if (other := next(following, None)) is None:
                 break
-            more = self._loads(other)
+            batches = self.batches(other)
+            more = self._loads(batches)
             if any(load.get(family, 1) < 1 for family in more):
-                members.append(other)
+                members[other] = batches
                 load = {family: value + more.get(family, 0) for family, value in load.items()}
             else:
                 strangers += 1
         return members
 
-    def train(
-        self,
-        shards: Shards,
-        begun: Mapping[int, Sequence[Pack]],
-        train: Callable[..., list[Trained]],
-        save: Save,
-    ) -> list[Trained]:
-        """Train the batches of shards at once, from what is begun of each; holds all but the first one's.
+    def _loads(self, batches: Sequence[InstanceBatch]) -> dict[Family, float]:
+        """For each family, the part of the engine that the instances of its batch keep busy."""
+        return {batch.family: len(batch) / self.engine.fill(batch.family) for batch in batches}
 
-        `train(batches, begun=packs, save=save)` trains batches from their packs and has them saved at times.
-        """
-        families: dict[Family, list[InstanceBatch]] = {}
-        places: dict[int, list[_Place]] = {shard: [] for shard in shards}
-        for shard, batches in shards.items():
-            for batch in batches:
-                parts = families.setdefault(batch.family, [])
-                start, whole = sum(map(len, parts)), list(families).index(batch.family)
-                places[shard].append(_Place(whole=whole, start=start, stop=start + len(batch)))
-                parts.append(batch)
 
-        def save_each(packs: Sequence[Pack]) -> None:
-            for shard, own in places.items():
-                save(shard, [part for number, place in enumerate(own) for part in place.taken(packs, number)])
+def train_together(
+    shards: Shards, begun: Mapping[int, Sequence[Pack]], train: Callable[..., list[Trained]], save: Save
+) -> dict[int, list[Trained]]:
+    """Train the batches of shards at once, from what is begun of each.
 
-        packs = joined(places[shard][pack.batch].put(pack) for shard, own in begun.items() for pack in own)
-        trained = train([_joined(parts) for parts in families.values()], begun=packs, save=save_each)
+    `train(batches, begun=packs, save=save)` trains batches from their packs and has them saved at times.
+    """
+    families: dict[Family, list[InstanceBatch]] = {}
+    places: dict[int, list[_Place]] = {shard: [] for shard in shards}
+    for shard, batches in shards.items():
+        for batch in batches:
+            parts = families.setdefault(batch.family, [])
+            start, whole = sum(map(len, parts)), list(families).index(batch.family)
+            places[shard].append(_Place(whole=whole, start=start, stop=start + len(batch)))
+            parts.append(batch)
+
+    def save_each(packs: Sequence[Pack]) -> None:
         for shard, own in places.items():
-            self.held[shard] = [_part(trained[place.whole], slice(place.start, place.stop)) for place in own]
-        return self.held.pop(next(iter(shards)))
+            save(shard, [part for number, place in enumerate(own) for part in place.taken(packs, number)])
 
-    def _loads(self, shard: int) -> dict[Family, float]:
-        """For each family of the shard, the part of the engine that its instances keep busy."""
-        return {batch.family: len(batch) / self.engine.fill(batch.family) for batch in self.batches(shard)}
+    packs = joined(places[shard][pack.batch].put(pack) for shard, own in begun.items() for pack in own)
+    trained = train([_joined(parts) for parts in families.values()], begun=packs, save=save_each)
+    return {
+        shard: [_part(trained[place.whole], slice(place.start, place.stop)) for place in own]
+        for shard, own in places.items()
+    }
 
 
 def _joined(batches: Sequence[InstanceBatch]) -> InstanceBatch:

@@ -6,12 +6,14 @@ import platform
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
+
+import pyarrow as pa
 
 from superpose_cli.engines import choose_engine
 from superpose_cli.engines.base import Engine
@@ -21,20 +23,43 @@ from superpose_cli.errors import RunError, SuperposeError
 from superpose_cli.experiment.compose import load_experiment
 from superpose_cli.experiment.config import Config
 from superpose_cli.experiment.grid import Grid
-from superpose_cli.experiment.instances import InstanceBatch
+from superpose_cli.experiment.instances import U64, InstanceBatch
 from superpose_cli.launchers.base import Chosen, Done, Job
-from superpose_cli.launchers.together import Together
+from superpose_cli.launchers.together import Shards, Together, train_together
 from superpose_cli.planning import check_memory
 from superpose_cli.results import layout
 from superpose_cli.results.checkpoint import Checkpoint, begun_keys
+from superpose_cli.results.columns import TABLES
 from superpose_cli.results.lock import Held, RunLock, shard_lock
 from superpose_cli.results.manifest import dump_manifest, now, read_manifest
-from superpose_cli.results.reading import stored_instances, stored_statuses
+from superpose_cli.results.measures import shard_tables
+from superpose_cli.results.reading import count_statuses, stored_instances, stored_statuses
 from superpose_cli.results.reuse import NO_HISTORY, Reuse, TableSet
 from superpose_cli.results.store import commit_shard
 
 WAIT_SECONDS = 1.0
 """Time between two looks at a shard that another worker has."""
+
+
+class Ready(NamedTuple):
+    """A shard that is trained, before its tables are made."""
+
+    shard: int
+    parts: list[TableSet]
+    """The tables of what is reused."""
+    trained: list[Trained]
+
+    @property
+    def reused(self) -> int:
+        """Instances that were taken over from other runs."""
+        return sum(len(part["instances"]) for part in self.parts)
+
+    def tables(self, grid: Grid, engine: Engine) -> TableSet:
+        """The shard's three tables."""
+        parts = list(self.parts)
+        if self.trained:
+            parts.append(shard_tables(grid, self.trained, engine=engine.name, numerics=engine.numerics))
+        return {name: pa.concat_tables([part[name] for part in parts]) for name in TABLES}
 
 
 @dataclass(kw_only=True)
@@ -86,56 +111,60 @@ class Worker:
         """What all variants share."""
         return self.grid.experiment.variants[0]
 
-    def tables(
-        self, shard: int, progress: Progress, stop: Callable[[], bool], following: Sequence[int] = ()
-    ) -> tuple[TableSet, int]:
-        """The three tables of a shard, and how many of its instances are reused; Interrupted if stopped.
+    @property
+    def trains_on_device(self) -> bool:
+        """Whether training leaves the processor free for other work."""
+        return self.engine.device != "cpu"
 
-        `following` are the shards that this worker is asked for next, and may train along.
-        """
-        train = partial(
-            train_shard,
-            evaluation=self.config.evaluation,
-            memory=self.memory,
-            progress=progress,
-            stop=stop,
-        )
-        tables, reused = self.source.tables(
-            self.grid.batches(*self.grid.shards()[shard]),
-            self.engine,
-            measure=lambda recall, batch: train(recall, [batch], history=NO_HISTORY)[0],
-            train=partial(self._train, shard, following, train, progress.watch.said),
-            begun=begun_keys(self.run, shard, self.run_id, self.engine.numerics) if self.checkpoints else (),
-        )
-        progress.resume(reused)
-        return tables, reused
+    def groups(
+        self, shards: Sequence[int], progress: Progress, stop: Callable[[], bool]
+    ) -> Generator[list[Ready], None, None]:
+        """Train these shards, those of a group at once; Interrupted if stopped."""
+        left = deque(shards)
+        while left:
+            if stop():
+                raise Interrupted
+            # What is taken over leaves shards of all sizes, for which groups are not made.
+            group = self.together.group(left if self.source.is_empty else [left[0]])
+            for shard in group:
+                left.remove(shard)
+            yield self._trained(group, progress, stop)
 
-    def returned(
-        self, shard: int, progress: Progress, stop: Callable[[], bool], following: Sequence[int] = ()
-    ) -> Done:
-        """Train a shard for another process to commit, as in `tables`; Interrupted if stopped."""
-        tables, reused = self.tables(shard, progress, stop, following)
-        statuses = Counter(tables["instances"]["status"].to_pylist())
+    def done(self, shard: Ready) -> Done:
+        """Make the tables of a shard that is trained."""
+        tables = shard.tables(self.grid, self.engine)
         return Done(
-            shard=shard, statuses=statuses, reused=reused, numerics=self.engine.numerics, tables=tables
+            shard=shard.shard,
+            statuses=count_statuses(tables["instances"]),
+            reused=shard.reused,
+            numerics=self.engine.numerics,
+            tables=tables,
         )
+
+    def returned(self, shard: int, progress: Progress, stop: Callable[[], bool]) -> Done:
+        """Train a shard for another process to commit; Interrupted if stopped."""
+        (ready,) = self._trained({shard: self.together.batches(shard)}, progress, stop)
+        return self.done(ready)
 
     def committed(self, shard: int, progress: Progress, stop: Callable[[], bool]) -> Done:
         """Train and commit a shard under its lock, unless it is committed; Interrupted if stopped.
 
         A shard that another worker has is waited for: that worker commits it, or dies and leaves its lock.
         """
-        lock, reused = self._locked(shard, stop), 0
+        lock, done = self._locked(shard, stop), None
         try:
             if not layout.is_committed(self.run, shard):
-                tables, reused = self.tables(shard, progress, stop)
-                commit_shard(self.run, shard, self.run_id, **tables)
+                done = self.returned(shard, progress, stop)
+                assert done.tables is not None, "as made by this worker"
+                commit_shard(self.run, shard, self.run_id, **done.tables)
         except BaseException:
             lock.release()
             raise
         lock.discard()
+        if done is not None:
+            return replace(done, tables=None)
         statuses = stored_statuses(self.run, [shard])
-        return Done(shard=shard, statuses=statuses, reused=reused, numerics=self.engine.numerics)
+        return Done(shard=shard, statuses=statuses, reused=0, numerics=self.engine.numerics)
 
     def _locked(self, shard: int, stop: Callable[[], bool]) -> RunLock:
         while True:
@@ -148,31 +177,49 @@ class Worker:
             except OSError as error:
                 raise layout.cannot_write(self.run, error) from error
 
-    def _train(
-        self,
-        shard: int,
-        following: Sequence[int],
-        train: Callable[..., list[Trained]],
-        said: Callable[[str], None],
-        batches: Sequence[InstanceBatch],
-    ) -> list[Trained]:
-        """Train batches of a shard with checkpoints, from where an earlier process left them.
+    def _trained(self, group: Shards, progress: Progress, stop: Callable[[], bool]) -> list[Ready]:
+        """Take over what is stored of the shards of a group, and train the rest at once."""
+        train = partial(
+            train_shard,
+            evaluation=self.config.evaluation,
+            memory=self.memory,
+            progress=progress,
+            stop=stop,
+        )
+        taken = {
+            shard: self.source.take(
+                batches,
+                self.engine,
+                measure=lambda recall, batch: train(recall, [batch], history=NO_HISTORY)[0],
+                begun=self._begun(shard),
+            )
+            for shard, batches in group.items()
+        }
+        rest = {shard: one.rest for shard, one in taken.items() if one.rest}
+        trained = self._train(rest, train, progress.watch.said) if rest else {}
+        ready = [Ready(shard, one.parts, trained.get(shard, [])) for shard, one in taken.items()]
+        progress.resume(sum(shard.reused for shard in ready))
+        return ready
 
-        Where nothing is taken over from other runs, shards that follow are trained along and held.
-        """
-        if shard in self.together.held:
-            return self.together.held.pop(shard)
-        group = self.together.group(shard, following) if self.source.is_empty else [shard]
-        shards = {each: batches if each == shard else self.together.batches(each) for each in group}
+    def _begun(self, shard: int) -> list[U64]:
+        """The keys of what an earlier process has begun of a shard."""
+        if not self.checkpoints:
+            return []
+        return begun_keys(self.run, shard, self.run_id, self.engine.numerics)
+
+    def _train(
+        self, shards: Shards, train: Callable[..., list[Trained]], said: Callable[[str], None]
+    ) -> dict[int, list[Trained]]:
+        """Train shards at once with checkpoints, from where an earlier process left them."""
         train = partial(train, self.engine, history=self.config.history)
         if not self.checkpoints:
-            return self.together.train(shards, {}, train, lambda shard, packs: None)
-        checkpoints = {each: self._checkpoint(each, its_batches) for each, its_batches in shards.items()}
+            return train_together(shards, {}, train, lambda shard, packs: None)
+        checkpoints = {shard: self._checkpoint(shard, batches) for shard, batches in shards.items()}
         told: list[str] = []
-        begun = {each: one.load_or_discard(told.append) for each, one in checkpoints.items()}
+        begun = {shard: one.load_or_discard(told.append) for shard, one in checkpoints.items()}
         for line in dict.fromkeys(told):  # shards of a group are mostly equally far
             said(line)
-        return self.together.train(shards, begun, train, lambda shard, packs: checkpoints[shard].save(packs))
+        return train_together(shards, begun, train, lambda shard, packs: checkpoints[shard].save(packs))
 
     def _checkpoint(self, shard: int, batches: Sequence[InstanceBatch]) -> Checkpoint:
         return Checkpoint(

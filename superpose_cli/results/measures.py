@@ -12,10 +12,11 @@ from superpose_cli.engines.baseline import baseline_loss
 from superpose_cli.engines.population import linear_hidden_covariance
 from superpose_cli.engines.training import Trained
 from superpose_cli.errors import ConfigError
+from superpose_cli.experiment.columns import Coded
 from superpose_cli.experiment.config import Activation, DataKind, Target, ValueKind
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.instances import Family, InstanceBatch
-from superpose_cli.results.schema import Coded, features_table, history_table, instances_table
+from superpose_cli.results.schema import features_table, history_table, instances_table
 from superpose_cli.toy_model.attack import vulnerability
 from superpose_cli.toy_model.loss_split import loss_split
 from superpose_cli.toy_model.metrics import REGIMES, feature_metrics, gram, instance_metrics

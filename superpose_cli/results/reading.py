@@ -128,7 +128,13 @@ def stored_instances(run: Path) -> int:
 
 def stored_statuses(run: Path, shards: Sequence[int]) -> Counter[str]:
     """How many instances of these committed shards have each status; RunError for a damaged file."""
-    return Counter(Tables(run, tuple(shards)).read("instances", ["status"])["status"].to_pylist())
+    return count_statuses(Tables(run, tuple(shards)).read("instances", ["status"]))
+
+
+def count_statuses(instances: pa.Table) -> Counter[str]:
+    """How many rows of an instances table have each status."""
+    status = instances.select(["status"]).unify_dictionaries()["status"]
+    return Counter({row["values"]: row["counts"] for row in status.value_counts().to_pylist()})
 
 
 def _filter(cells: Cells | None) -> pc.Expression | None:

@@ -138,24 +138,20 @@ class Reuse:
             left[here] = False
         return Split(copied, _joined(batch, recalled), batch.take(np.flatnonzero(left)))
 
-    def tables(
+    def take(
         self,
         batches: Iterable[InstanceBatch],
         engine: Engine,
         *,
-        train: Callable[[list[InstanceBatch]], list[Trained]],
         measure: Callable[["Recall", InstanceBatch], Trained],
         begun: Sequence[U64] = (),
-    ) -> tuple[TableSet, int]:
-        """The three tables of a shard, and how many of its instances are reused.
-
-        What is stored is copied, or measured anew by `measure` (one batch through an engine that needs no
-        training, without a history); `train` does the rest, first the batches with the keys of `begun`, which
-        are on their way already.
-        """
+    ) -> "Taken":
+        """What is stored of a shard, copied or measured anew by `measure` (one batch, without a history), and
+        what is left to train, first the batches with the keys of `begun`: they are on their way already."""
+        if self.is_empty and not begun:
+            return Taken([], list(batches))
         parts, rest, under_way = [], [], np.concatenate([NO_KEYS, *begun])
         first: dict[int, InstanceBatch] = {}
-        run = {"engine": engine.name, "numerics": engine.numerics}
         for batch in batches:
             for number, keys in enumerate(begun):
                 if np.isin(keys, batch.key).any():
@@ -165,14 +161,11 @@ class Reuse:
             parts += copied
             if recalled is not None:
                 again = measure(Recall(engine, recalled), recalled.batch)
-                parts.append(shard_tables(self._grid, [again], **run) | {"history": recalled.history})
+                tables = shard_tables(self._grid, [again], engine=engine.name, numerics=engine.numerics)
+                parts.append(tables | {"history": recalled.history})
             if len(left):
                 rest.append(left)
-        reused = sum(len(part["instances"]) for part in parts)
-        rest = [*(first[number] for number in sorted(first)), *rest]
-        if rest:
-            parts.append(shard_tables(self._grid, train(rest), **run))
-        return {name: pa.concat_tables([part[name] for part in parts]) for name in TABLES}, reused
+        return Taken(parts, [*(first[number] for number in sorted(first)), *rest])
 
     def _origin(self, batch: InstanceBatch) -> I64:
         """The position in the index's shards of each instance, or -1."""
@@ -249,6 +242,15 @@ class Counts(NamedTuple):
             said.append(f"{self.again:,} of them evaluated anew")
         left = n_instances - n_stored - self.stored
         return f"{self.stored:,} of {n_instances:,} reused ({', '.join(said)}), {left:,} to run"
+
+
+class Taken(NamedTuple):
+    """A shard before it is trained."""
+
+    parts: list[TableSet]
+    """Tables of the instances that need no training."""
+    rest: list[InstanceBatch]
+    """The others."""
 
 
 class Split(NamedTuple):

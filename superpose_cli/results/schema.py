@@ -1,12 +1,13 @@
 """NumPy arrays to Arrow tables of a fixed schema. No Python object per row anywhere."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from superpose_cli.experiment.columns import Coded
 from superpose_cli.results.columns import MEASURES_VERSION, SCHEMA_VERSION, TABLES, Column
 
 LABEL = pa.dictionary(pa.int32(), pa.string())
@@ -23,13 +24,6 @@ ARROW_TYPES: dict[str, pa.DataType] = {
     "f32[]": pa.list_(pa.float32()),
     "f64[]": pa.list_(pa.float64()),
 }
-
-
-class Coded(NamedTuple):
-    """Text as small integers: row r says `names[codes[r]]`; a code of -1 is null."""
-
-    codes: npt.NDArray[np.integer]
-    names: tuple[str, ...]
 
 
 ColumnData = npt.NDArray[Any] | pa.ChunkedArray | Coded | str | float | None

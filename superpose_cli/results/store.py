@@ -144,18 +144,21 @@ def _write(table: pa.Table, path: Path) -> None:
 
 def _canonical(table: pa.Table, order: tuple[str, ...]) -> pa.Table:
     """The rows in order, one chunk a column, text numbered by first appearance."""
-    text = pa.schema(
-        [field.with_type(pa.string()) if field.type == LABEL else field for field in table.schema]
-    )
-    plain = table.cast(text)
+    table = table.unify_dictionaries()
     rank = np.lexsort([table[name].to_numpy() for name in reversed(order)])
     if not np.array_equal(rank, np.arange(len(rank))):
-        plain = plain.take(rank)
+        table = table.take(rank)
     columns = [
-        column.dictionary_encode() if field.type == LABEL else column
-        for field, column in zip(table.schema, plain.combine_chunks().columns, strict=True)
+        _numbered(column) if column.type == LABEL else column
+        for column in (column.combine_chunks() for column in table.columns)
     ]
     return pa.Table.from_arrays(columns, schema=table.schema)
+
+
+def _numbered(text: pa.DictionaryArray) -> pa.DictionaryArray:
+    """The same text, whose numbers are by first appearance."""
+    numbers = text.indices.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(numbers.indices, text.dictionary.take(numbers.dictionary))
 
 
 def _check_content(path: Path, config_yaml: str, manifest: Manifest) -> None:

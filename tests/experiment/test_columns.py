@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from superpose_cli.experiment.grid import Grid
-from tests.helpers import axis, config_of, experiment_of
+from tests.helpers import axis, cell_values, config_of, experiment_of
 
 
 def test_columns_are_null_where_a_kind_does_not_use_the_field():
@@ -18,18 +18,15 @@ def test_columns_are_null_where_a_kind_does_not_use_the_field():
             variants=[config],
         )
     )
-    columns = grid.cell_columns(np.arange(4))
-    assert columns["data_kind"].tolist() == ["independent"] * 2 + ["exactly_k"] * 2
-    assert columns["k"].tolist() == [None, None, 1, 1]
-    assert columns["feature_probability"].tolist() == [0.1, 0.1, 0.2, 0.2]
-    assert columns["momentum"].tolist() == [None, 0.9, None, 0.9]
-    assert columns["beta1"].tolist() == [0.9, None, 0.9, None]
-    assert columns["decay"].tolist() == [None] * 4
-    assert (columns["n_features"].dtype, columns["high"].dtype, columns["tied"].dtype) == (
-        np.int64,
-        np.float64,
-        np.bool_,
-    )
+    found, columns = grid.cell_columns(np.arange(4)), cell_values(grid)
+    assert columns["data_kind"] == ["independent"] * 2 + ["exactly_k"] * 2
+    assert columns["k"] == [None, None, 1, 1]
+    assert columns["feature_probability"] == [0.1, 0.1, 0.2, 0.2]
+    assert columns["momentum"] == [None, 0.9, None, 0.9]
+    assert columns["beta1"] == [0.9, None, 0.9, None]
+    assert columns["decay"] == [None] * 4
+    kinds = {"n_features": np.int64, "high": np.float64, "tied": np.bool_}
+    assert {name: getattr(found[name], "dtype", None) for name in kinds} == kinds
     assert type(columns["data_kind"][0]) is str
     assert not {"seed", "values", "objective", "std", "n_instances"} & set(columns)
 
@@ -54,7 +51,7 @@ def test_axes_are_told_by_the_columns_that_hold_them():
         ["n_batch"],
     ]
     assert told[1]["values"] == [["0.5"], ["[0.1,0.2,0.3,0.4,0.5]"]]
-    columns = grid.cell_columns(np.arange(grid.n_cells))
-    held = list(zip(*(columns[a["columns"][0]].tolist() for a in told), strict=True))
+    columns = cell_values(grid)
+    held = list(zip(*(columns[a["columns"][0]] for a in told), strict=True))
     assert held == list(itertools.product(*([v for (v,) in a["values"]] for a in told)))
-    assert columns["feature_probability"].tolist()[:8] == [0.5] * 4 + [None] * 4
+    assert columns["feature_probability"][:8] == [0.5] * 4 + [None] * 4

@@ -12,7 +12,7 @@ from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.axes import Experiment
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.instances import InstanceBatch
-from tests.helpers import axis, config_of, everything, experiment_of
+from tests.helpers import axis, cell_values, config_of, everything, experiment_of
 
 
 def rows_of(batches: list[InstanceBatch]) -> dict[tuple[int, int], tuple]:
@@ -33,7 +33,7 @@ def rows_of(batches: list[InstanceBatch]) -> dict[tuple[int, int], tuple]:
 def keys_by(experiment: Experiment, *names: str) -> dict[tuple, list[int]]:
     """Config columns of each cell -> the keys of its restarts."""
     grid = Grid(experiment)
-    columns = grid.cell_columns(np.arange(grid.n_cells))
+    columns = cell_values(grid)
     found = {tuple(columns[name][cell] for name in names): [] for cell in range(grid.n_cells)}
     for batch in everything(grid):
         for cell, key in zip(batch.cell, batch.key, strict=True):
@@ -57,13 +57,13 @@ def test_cells_are_the_product_of_the_axes_first_slowest(sizes, restarts):
     grid = Grid(experiment_of(*axes, restarts=restarts))
     expected = list(itertools.product(*([v for (v,) in a.values] for a in axes)))
     assert (grid.n_cells, grid.n_instances) == (len(expected), len(expected) * restarts)
-    columns = grid.cell_columns(np.arange(grid.n_cells))
+    columns = cell_values(grid)
     names = [key.split(".")[1] for key, _ in sizes]
-    assert list(zip(*(columns[name].tolist() for name in names), strict=True)) == expected
+    assert list(zip(*(columns[name] for name in names), strict=True)) == expected
     for batch in everything(grid):
         assert batch.family.n_hidden == columns["n_hidden"][batch.cell[0]]
-        np.testing.assert_array_equal(batch.high, columns["high"][batch.cell])
-        np.testing.assert_array_equal(batch.learning_rate, columns["learning_rate"][batch.cell])
+        np.testing.assert_array_equal(batch.high, np.array(columns["high"])[batch.cell])
+        np.testing.assert_array_equal(batch.learning_rate, np.array(columns["learning_rate"])[batch.cell])
 
 
 @settings(max_examples=30, deadline=None)
@@ -125,7 +125,7 @@ def test_a_group_axis_selects_a_variant_and_value_axes_overwrite_its_fields():
         ([2], "identity", 20, 0.1),
         ([3], "relu", 20, 0),
     ]
-    assert grid.cell_columns(np.arange(4))["model"].tolist() == ["linear", "relu_output"] * 2
+    assert cell_values(grid)["model"] == ["linear", "relu_output"] * 2
 
 
 def test_two_group_axes_select_from_their_product():

@@ -88,15 +88,15 @@ def test_a_group_ends_where_the_engine_is_busy(monkeypatch: pytest.MonkeyPatch) 
     grid = Grid(load_experiment(SWEEP))
     engine = TorchEngine()
     together = Together(grid, engine)
-    assert together.group(1, [2, 3]) == [1], "on a CPU each shard is enough"
+    assert list(together.group([1, 2, 3])) == [1], "on a CPU each shard is enough"
 
     def fill(family: Family) -> int:
         return 4 if family.n_features == 2 else 3
 
     monkeypatch.setattr(engine, "fill", fill)
-    assert together.group(0, [1, 2, 3]) == [0, 1]
-    assert together.group(2, [4, 5]) == [2], "another family is trained before or after"
-    assert together.group(3, [0, 1, 2, 4, 5]) == [3, 4]
-    assert together.group(5, []) == [5]
+    assert list(together.group([0, 1, 2, 3])) == [0, 1]
+    assert list(together.group([2, 4, 5])) == [2], "another family is trained before or after"
+    assert list(together.group([3, 0, 1, 2, 4, 5])) == [3, 4]
+    assert list(together.group([5])) == [5]
     monkeypatch.setattr(module, "MOST_STRANGERS", 2)
-    assert together.group(3, [0, 1, 2, 4, 5]) == [3]
+    assert list(together.group([3, 0, 1, 2, 4, 5])) == [3]

@@ -64,7 +64,7 @@ def test_a_committed_shard_is_that_of_a_local_run(job: Job, tmp_path: Path) -> N
 def test_a_committed_shard_is_not_trained_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     committed(job)
     before = shard_file(job.run, "instances", 0).stat().st_mtime_ns
-    monkeypatch.setattr(Worker, "tables", None)
+    monkeypatch.setattr(Worker, "returned", None)
     assert committed(job) == {"ok": 2}
     assert shard_file(job.run, "instances", 0).stat().st_mtime_ns == before
 
