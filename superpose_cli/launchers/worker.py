@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
-import pyarrow as pa
-
 from superpose_cli.engines import choose_engine
 from superpose_cli.engines.base import Engine
 from superpose_cli.engines.training import Trained, train_shard
@@ -29,7 +27,6 @@ from superpose_cli.launchers.together import Shards, Together, train_together
 from superpose_cli.planning import check_memory
 from superpose_cli.results import layout
 from superpose_cli.results.checkpoint import Checkpoint, begun_keys
-from superpose_cli.results.columns import TABLES
 from superpose_cli.results.lock import Held, RunLock, shard_lock
 from superpose_cli.results.manifest import dump_manifest, now, read_manifest
 from superpose_cli.results.measures import shard_tables
@@ -56,10 +53,8 @@ class Ready(NamedTuple):
 
     def tables(self, grid: Grid, engine: Engine) -> TableSet:
         """The shard's three tables."""
-        parts = list(self.parts)
-        if self.trained:
-            parts.append(shard_tables(grid, self.trained, engine=engine.name, numerics=engine.numerics))
-        return {name: pa.concat_tables([part[name] for part in parts]) for name in TABLES}
+        run = {"engine": engine.name, "numerics": engine.numerics}
+        return shard_tables(grid, self.trained, beside=self.parts, **run)
 
 
 @dataclass(kw_only=True)

@@ -1,6 +1,6 @@
 """Trained instances to the three tables of a shard: every metric is computed here, once, from the weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,9 +35,14 @@ ATTACKED_ROWS = 1024
 
 
 def shard_tables(
-    grid: Grid, trained: Sequence[Trained], *, engine: str, numerics: str
+    grid: Grid,
+    trained: Sequence[Trained],
+    *,
+    engine: str,
+    numerics: str,
+    beside: Sequence[Mapping[str, pa.Table]] = (),
 ) -> dict[str, pa.Table]:
-    """The tables `instances`, `features` and `history` of the batches of one shard."""
+    """The tables `instances`, `features` and `history` of one shard: of its batches, and those `beside`."""
     run = {"engine": engine, "numerics": numerics}
     # Diverged weights are stored as they are; their metrics become NaN or infinite in silence.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -46,7 +51,7 @@ def shard_tables(
             "features": [features_table(_features(part)) for part in trained],
             "history": [history_table(_history(part)) for part in trained],
         }
-    return {name: pa.concat_tables(tables) for name, tables in parts.items()}
+    return {name: pa.concat_tables([*(t[name] for t in beside), *own]) for name, own in parts.items()}
 
 
 def identity(batch: InstanceBatch, count: int = 1) -> Columns:
