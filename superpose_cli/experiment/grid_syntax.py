@@ -28,8 +28,7 @@ def axes_of(grid: Any, request: Request, zips: Sequence[str] = ()) -> tuple[Axis
     holds texts `KEY,KEY`. Raises ConfigError.
     """
     axes = _without(_grid_axes(grid), {*request.options, *request.values})
-    for key, values in request.axes.items():
-        axes = _with(axes, key, values)
+    axes = _with(axes, request.axes)
     for text in zips:
         axes = _zipped(axes, [key.strip() for key in text.split(",")])
     for axis in axes:
@@ -130,18 +129,21 @@ def _without(axes: Sequence[Axis], fixed: set[str]) -> list[Axis]:
     return left
 
 
-def _with(axes: Sequence[Axis], key: str, values: Sequence[Any]) -> list[Axis]:
-    """The axes with these values for `key`: in its old place, or as a new axis at the end."""
-    for position, axis in enumerate(axes):
-        if key not in axis.keys:
-            continue
-        columns = dict(zip(axis.keys, zip(*axis.values, strict=True), strict=True)) | {key: values}
-        if len(values) != len(axis) and len(axis.keys) > 1:
-            raise ConfigError(
-                f"{key} has {len(values)} values and its zip ({_name(axis)}) has {len(axis)}: give as many"
-            )
-        return [*axes[:position], _axis(columns), *axes[position + 1 :]]
-    return [*axes, _axis({key: values})]
+def _with(axes: Sequence[Axis], given: Mapping[str, Sequence[Any]]) -> list[Axis]:
+    """The axes with these values for their keys, in their old places; those of other keys at the end."""
+    changed = []
+    for axis in axes:
+        own = {key: given[key] for key in axis.keys if key in given}
+        for key, values in own.items():
+            if len(values) != len(axis) and len(own) < len(axis.keys):
+                raise ConfigError(
+                    f"{key} has {len(values)} values and its zip ({_name(axis)}) has {len(axis)}: "
+                    "give as many, or values for all of its keys"
+                )
+        columns = dict(zip(axis.keys, zip(*axis.values, strict=True), strict=True)) | own
+        changed.append(_axis(columns) if own else axis)
+    known = {key for axis in axes for key in axis.keys}
+    return changed + [_axis({key: values}) for key, values in given.items() if key not in known]
 
 
 def _zipped(axes: Sequence[Axis], keys: Sequence[str]) -> list[Axis]:

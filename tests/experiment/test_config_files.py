@@ -80,6 +80,10 @@ def test_a_zip_in_a_file_is_fixed_whole_and_replaced_alike(write: Writer, tmp_pa
         load("model.n_features=7")
     with pytest.raises(ConfigError, match="give as many"):
         load("model.n_features=7,8,9")
+    longer = ("model.n_features=7,8,9", "model.n_hidden=1,2,3")
+    assert load(*longer)[0] == axis("model.n_features,model.n_hidden", (7, 1), (8, 2), (9, 3))
+    with pytest.raises(ConfigError, match="equally long"):
+        load("model.n_features=7,8,9", "model.n_hidden=1,2,3,4")
 
 
 def test_references_follow_overrides(write: Writer, tmp_path: Path) -> None:
