@@ -10,7 +10,7 @@ import pytest
 
 from superpose_cli.engines.watch import SILENT
 from superpose_cli.experiment.axes import Axis, Experiment
-from superpose_cli.experiment.columns import Coded
+from superpose_cli.experiment.columns import Coded, Column, Value
 from superpose_cli.experiment.config import Config
 from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.instances import InstanceBatch
@@ -30,12 +30,14 @@ def config_of(fields: Mapping[str, Any] | None = None) -> Config:
 
 def cell_values(grid: Grid) -> dict[str, list[Any]]:
     """The configuration columns of all cells as plain values, text as text."""
-    return {
-        name: [None if code < 0 else column.names[code] for code in column.codes.tolist()]
-        if isinstance(column, Coded)
-        else column.tolist()
-        for name, column in grid.cell_columns(np.arange(grid.n_cells)).items()
-    }
+
+    def values(column: Column | Value) -> list[Any]:
+        if isinstance(column, Coded):
+            return [None if code < 0 else column.names[code] for code in column.codes.tolist()]
+        return column.tolist() if isinstance(column, np.ndarray) else [column] * grid.n_cells
+
+    columns = grid.cell_columns(np.arange(grid.n_cells))
+    return {name: values(column) for name, column in columns.items()}
 
 
 def experiment_of(

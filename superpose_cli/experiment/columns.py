@@ -10,7 +10,7 @@ import numpy.typing as npt
 from superpose_cli.experiment.axes import Axis
 from superpose_cli.experiment.fields import AXIS_GROUPS, AXIS_KEYS, FIELDS
 from superpose_cli.experiment.instances import I64
-from superpose_cli.experiment.leaves import LEAF_KEYS, Leaves, as_text
+from superpose_cli.experiment.leaves import LEAF_KEYS, USERS, Leaves, as_text
 from superpose_cli.experiment.resolve import DEFAULTS
 
 _RENAMED: Mapping[str, str] = {
@@ -21,6 +21,7 @@ _RENAMED: Mapping[str, str] = {
     "importance.kind": "importance_kind",
     "train.objective": "train_objective",
 }
+_P = "data.feature_probability"
 _SCALAR_KEYS = tuple(key for key in LEAF_KEYS if key not in ("seed", "importance.values"))
 
 
@@ -32,6 +33,8 @@ class Coded(NamedTuple):
 
 
 Column = np.ndarray | Coded
+Value = str | float | None
+"""What a column says of all cells alike."""
 
 
 def column_name(key: str) -> str:
@@ -51,32 +54,38 @@ class CellColumns:
             for j in range(len(axis.keys))
             if (name := _label_column(axis, j)) is not None
         }
+        self._varying = [key for key in _SCALAR_KEYS if _varies(leaves, key)]
+        alike = [key for key in _SCALAR_KEYS if key not in self._varying]
+        first = self._of(np.zeros(1, np.int64), alike)
+        self._alike = {name: _only(column) for name, column in first.items()}
 
-    def of(self, cells: I64) -> dict[str, Column]:
-        """Configuration columns of the given cells, each of len(cells): int64, float64, bool, or coded text.
+    def of(self, cells: I64) -> dict[str, Column | Value]:
+        """Configuration columns of the given cells: one value where the whole grid has no other, else
+        len(cells) of them, as int64, float64, bool, or coded text.
 
         Numbers are masked where a cell has a null: a field that its kinds do not use or that is not set, or a
         list (which the features table holds). exactly_k: `feature_probability` is k / n.
         """
         cells, which = np.unique(cells, return_inverse=True)  # restarts of a cell say the same
-        return {name: _rows(column, which) for name, column in self._of(cells).items()}
+        columns = self._of(cells, self._varying)
+        for name, (number, table) in self._labels.items():
+            columns[name] = _rows(table, self._leaves.positions(cells, number))
+        return self._alike | {name: _rows(column, which) for name, column in columns.items()}
 
-    def _of(self, cells: I64) -> dict[str, Column]:
+    def _of(self, cells: I64, keys: Sequence[str]) -> dict[str, Column]:
+        """The columns of these fields."""
         leaves, codes = self._leaves, self._leaves.codes(cells)
         columns: dict[str, Column] = {}
-        for key, (table, null) in self._tables.items():
+        for key in keys:
+            table, null = self._tables[key]
             at = codes[leaves[key].source]
             columns[column_name(key)] = _with_nulls(_rows(table, at), null[at] | ~leaves.used(key, codes))
         of_k = leaves["data.kind"].among(("exactly_k",), codes)
-        if of_k.any():
+        if _P in keys and of_k.any():
             density = leaves["data.k"].number(codes) / leaves["model.n_features"].number(codes)
-            p = np.ma.masked_array(columns["feature_probability"])
-            columns["feature_probability"] = _with_nulls(np.where(of_k, density, p.data), p.mask & ~of_k)
-        labels = {
-            name: _rows(table, leaves.positions(cells, number))
-            for name, (number, table) in self._labels.items()
-        }
-        return columns | labels
+            p = np.ma.masked_array(columns[column_name(_P)])
+            columns[column_name(_P)] = _with_nulls(np.where(of_k, density, p.data), p.mask & ~of_k)
+        return columns
 
 
 def axis_columns(axes: tuple[Axis, ...]) -> list[dict[str, Any]]:
@@ -97,6 +106,14 @@ def axis_columns(axes: tuple[Axis, ...]) -> list[dict[str, Any]]:
     return described
 
 
+def _varies(leaves: Leaves, key: str) -> bool:
+    """Whether the column of a field may differ from cell to cell."""
+    keys = [key, *USERS.get(key, ())[:1]]
+    if key == _P:
+        keys += ["data.kind", "data.k", "model.n_features"]
+    return any(leaves.sizes[leaves[each].source] > 1 for each in keys)
+
+
 def _table(leaves: Leaves, key: str) -> tuple[Column, npt.NDArray[np.bool_]]:
     """The values of a field by code, and where they are null."""
     type_ = FIELDS[key].type
@@ -113,6 +130,13 @@ def _coded(texts: Sequence[str | None]) -> Coded:
     names = tuple(dict.fromkeys(text for text in texts if text is not None))
     codes = {name: code for code, name in enumerate(names)} | {None: -1}
     return Coded(np.array([codes[text] for text in texts], np.int32), names)
+
+
+def _only(column: Column) -> Value:
+    """The value of a column of one cell."""
+    if isinstance(column, Coded):
+        return column.names[column.codes[0]] if column.codes[0] >= 0 else None
+    return None if np.ma.getmaskarray(column)[0] else column[0].item()
 
 
 def _rows(column: Column, at: I64) -> Column:

@@ -13,7 +13,7 @@ import numpy as np
 from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.axes import Axis, Experiment
 from superpose_cli.experiment.checked import checked
-from superpose_cli.experiment.columns import CellColumns, Column, axis_columns
+from superpose_cli.experiment.columns import CellColumns, Column, Value, axis_columns
 from superpose_cli.experiment.consistency import check, uneven_sets, unused_batch
 from superpose_cli.experiment.instances import F64, I64, U64, Family, InstanceBatch
 from superpose_cli.experiment.keys import evaluation_keys, generator_keys, weight_keys
@@ -85,7 +85,7 @@ class Grid:
         keys = self._keys(inputs, training, self._leaves["seed"].integer(codes), start, stop)
         return [self._batch(family, *_joined(blocks), keys, start) for family, blocks in parts.items()]
 
-    def cell_columns(self, cells: I64) -> dict[str, Column]:
+    def cell_columns(self, cells: I64) -> dict[str, Column | Value]:
         """The configuration columns of the instances table for some cells; see `CellColumns.of`."""
         return self._columns.of(cells)
 

@@ -1,6 +1,7 @@
 """NumPy arrays to Arrow tables of a fixed schema. No Python object per row anywhere."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ stored table stay as they are.
 """
 
 
+@cache
 def schema(table: str, labels: tuple[str, ...] = ()) -> pa.Schema:
     """The Arrow schema of `instances`, `features` or `history`, with unit and meaning of each column.
 

@@ -148,10 +148,8 @@ def _canonical(table: pa.Table, order: tuple[str, ...]) -> pa.Table:
     rank = np.lexsort([table[name].to_numpy() for name in reversed(order)])
     if not np.array_equal(rank, np.arange(len(rank))):
         table = table.take(rank)
-    columns = [
-        _numbered(column) if column.type == LABEL else column
-        for column in (column.combine_chunks() for column in table.columns)
-    ]
+    columns = [column.combine_chunks() for column in table.columns]
+    columns = [_numbered(column) if column.type == LABEL else column for column in columns]
     return pa.Table.from_arrays(columns, schema=table.schema)
 
 
