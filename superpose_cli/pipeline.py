@@ -18,7 +18,7 @@ from superpose_cli.errors import ConfigError, RunError
 from superpose_cli.experiment.axes import Experiment, as_experiment
 from superpose_cli.experiment.compose import dump_experiment
 from superpose_cli.experiment.config import Config, EvaluationMethod, Objective
-from superpose_cli.experiment.grid import MANY_INSTANCES, Grid
+from superpose_cli.experiment.grid import Grid
 from superpose_cli.experiment.keys import run_id
 from superpose_cli.launchers import remote_launcher
 from superpose_cli.launchers.base import Chosen, Job, Launcher, Remote
@@ -73,7 +73,7 @@ def run_experiment(
     cannot be used.
     """
     experiment = as_experiment(experiment)
-    grid, config, path = _prepare(experiment, out, outputs, fresh, watch)
+    grid, config, path = _prepare(experiment, out, outputs, fresh)
     stored = _stored(path)
     ours = stored if stored is not None and stored.run_id == run_id(experiment) else None
     if ours is not None and config.engine.name == "auto" and _is_whole(ours, path, grid):
@@ -157,7 +157,7 @@ def plan_experiment(
     Raises ConfigError and RunError as `run_experiment` does.
     """
     experiment = as_experiment(experiment)
-    grid, config, path = _prepare(experiment, out, outputs, fresh, watch)
+    grid, config, path = _prepare(experiment, out, outputs, fresh)
     choice, stored = choose_engine(config.engine, grid.families()), _stored(path)
     engine = choice.engine
     if stored is not None:
@@ -193,7 +193,7 @@ def plan_experiment(
 
 
 def _prepare(
-    experiment: Experiment, out: Path | None, outputs: Path, fresh: bool, watch: Watch
+    experiment: Experiment, out: Path | None, outputs: Path, fresh: bool
 ) -> tuple[Grid, Config, Path]:
     """The grid, what its variants share, and the run's folder; ConfigError for what cannot be."""
     grid = Grid(experiment)
@@ -203,13 +203,11 @@ def _prepare(
     families, exact = grid.families(), config.evaluation.method is EvaluationMethod.population
     check_attack(families, config.evaluation.attack)
     trained = {family for family in families if family.objective is Objective.population}
-    if exact or trained:
-        if grid.n_instances >= MANY_INSTANCES:
-            watch.said(f"looking whether {grid.n_instances:,} instances have an expected loss ...")
-        for shard in grid.shards():
-            batches = grid.batches(*shard)
-            check_population([batch for batch in batches if batch.family in trained], training=True)
-            check_population(batches if exact else [], training=False)
+    for batch in grid.laws() if exact or trained else ():
+        if batch.family in trained:
+            check_population([batch], training=True)
+        if exact:
+            check_population([batch], training=False)
     return grid, config, run_folder(experiment, out, outputs, fresh)
 
 

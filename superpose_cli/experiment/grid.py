@@ -5,6 +5,7 @@ Cells are numbered row-major over the axes in order of declaration, the first ax
 instances is resolved with whole-array operations.
 """
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -17,10 +18,13 @@ from superpose_cli.experiment.columns import CellColumns, Column, Value, axis_co
 from superpose_cli.experiment.consistency import check, uneven_sets, unused_batch
 from superpose_cli.experiment.instances import F64, I64, U64, Family, InstanceBatch
 from superpose_cli.experiment.keys import evaluation_keys, generator_keys, weight_keys
-from superpose_cli.experiment.leaves import MAX_CELLS, Codes, Leaves
+from superpose_cli.experiment.leaves import LEAF_KEYS, MAX_CELLS, Codes, Leaves
 from superpose_cli.experiment.resolve import STRUCTURAL_KEYS, family_of, hash_records, resolve
 from superpose_cli.experiment.sharding import Shards, cut, table_bytes
 
+LAW_KEYS = (*STRUCTURAL_KEYS, "model.hidden_l1", *(key for key in LEAF_KEYS if key.startswith("data.")))
+"""What decides the family of an instance, the law of its data and its penalty."""
+_NUMBERS = ("cell", "restart", "seed", "key", "generator_key", "table_key", "evaluation_key")
 MANY_INSTANCES = 2_000_000
 """Whoever looks at every one of so many says so first: it takes ten seconds and more."""
 
@@ -84,6 +88,20 @@ class Grid:
             parts.setdefault(family, []).append((cells[rows], arrays))
         keys = self._keys(inputs, training, self._leaves["seed"].integer(codes), start, stop)
         return [self._batch(family, *_joined(blocks), keys, start) for family, blocks in parts.items()]
+
+    def laws(self) -> Iterator[InstanceBatch]:
+        """An instance for each combination of what decides families, data and penalties, not for each cell.
+
+        A batch holds some of a family. Their keys are 0, and what else may differ is of no account.
+        """
+        for codes in self._leaves.combinations(LAW_KEYS):
+            count = len(next(iter(codes.values())))
+            codes = dict.fromkeys(range(len(self._leaves.sizes)), np.zeros(count, np.int64)) | codes
+            for rows in self._blocks(codes):
+                family, arrays = self._resolve({source: code[rows] for source, code in codes.items()})
+                columns: dict[str, Any] = dict.fromkeys(_NUMBERS, np.zeros(len(rows), np.int64))
+                columns |= arrays
+                yield InstanceBatch(family=family, **columns)
 
     def cell_columns(self, cells: I64) -> dict[str, Column | Value]:
         """The configuration columns of the instances table for some cells; see `CellColumns.of`."""

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -241,3 +242,31 @@ def test_a_million_cells_cost_what_their_axes_cost():
     assert batch.cell.tolist() == list(range(start, stop))
     assert batch.feature_probability[-1].tolist() == [0.01] * 5
     assert batch.importance[-1].tolist() == [1, 1, 1, 1, 10]
+
+
+def test_the_laws_of_a_grid_are_those_of_its_instances():
+    """All of them, and no more, however many cells share one."""
+    grid = Grid(
+        experiment_of(
+            axis("data.kind", "independent", "correlated"),
+            axis("data.feature_probability", 0.1, 0.2, (0.1, 0.2, 0.3, 0.4, 0.5)),
+            axis("data.correlation,model.hidden_l1", (0.5, 0.0), (1.0, 0.1)),
+            axis("train.learning_rate", 1e-3, 1e-2),
+            axis("model.n_hidden,train.steps", (2, 10), (3, 20)),
+            variants=[config_of({"data.set_size": 1})],
+            restarts=3,
+        )
+    )
+
+    def laws(batches: Iterable[InstanceBatch]) -> list[tuple]:
+        return [
+            (batch.family, *p, correlation, penalty)
+            for batch in batches
+            for p, correlation, penalty in zip(
+                batch.feature_probability.tolist(), batch.correlation, batch.hidden_l1, strict=True
+            )
+        ]
+
+    found = laws(grid.laws())
+    assert set(found) == set(laws(everything(grid)))
+    assert len(found) == grid.n_cells / 2, "one for both learning rates"
