@@ -7,7 +7,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,27 @@ from superpose_cli.benchmark.shapes import SHAPES, Shape, batch_of
 from superpose_cli.engines.triton_measure import Sums
 from superpose_cli.engines.triton_plans import Plan, plan_measure, plan_training
 from superpose_cli.engines.triton_sampling import Rows
-from superpose_cli.engines.triton_spec import refusal
+from superpose_cli.engines.triton_spec import PRECISIONS, is_tiny, refusal
 from superpose_cli.engines.triton_updates import Hyper, Trained
+from superpose_cli.experiment.config import Activation
+from superpose_cli.experiment.instances import InstanceBatch
 
+REGISTERS = 65_536
+"""Of a multiprocessor."""
+RESIDENT = {80: (64, 32, 167_936), 89: (48, 24, 102_400), 90: (64, 32, 233_472)}
+"""What a multiprocessor holds at once: warps, programs, and bytes that they share (likewise)."""
 ARCHITECTURES = {80: 166_912, 89: 101_376, 90: 232_448}
 """NVIDIA's Ampere (A100), Ada (L40S, RTX 4090) and Hopper (H100, H200) -> the bytes that a program may share
 (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability")."""
-LIMITS = (
-    Shape("panel", 40, 9, 10),
-    Shape("32 dimensions", 400, 32, 100),
-    Shape("64 dimensions", 400, 64, 100),
+FEW = (
+    Shape("8 x 4", 8, 4, 10),
+    Shape("8 x 8", 8, 8, 10),
+    Shape("40 x 9", 40, 9, 10),
+    Shape("400 x 64", 400, 64, 100),
 )
-"""Beside the shapes of the benchmark: the largest panel, and the most hidden dimensions on a GPU."""
+"""Beside the shapes of the benchmark: small models, the largest panel, the most hidden dimensions."""
+UNTIED = (Shape("8 x 8, untied", 8, 8, 10), Shape("16 x 4, untied", 16, 4, 10))
+"""With a matrix of their own to decode, hidden ReLUs and their biases: the most parameters for their size."""
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 POINTERS = {
@@ -61,6 +70,22 @@ class Code:
     instructions: int
     matrix_products: int
     """Instructions for matrix units among them."""
+    warps: int
+    """Of a program."""
+    resident: int
+    """Instances that a multiprocessor holds at once."""
+
+
+def resident_programs(capability: int, registers: int, shared: int, warps: int) -> int:
+    """How many programs a multiprocessor holds at once (CUDA's occupancy calculator).
+
+    A warp gets registers in units of 256, of those of one of four schedulers; a program shares 1 KiB more
+    than it asks for.
+    """
+    most_warps, most_programs, most_shared = RESIDENT[capability]
+    of_warp = -(-32 * registers // 256) * 256
+    held = REGISTERS // 4 // of_warp * 4
+    return min(most_programs, min(most_warps, held) // warps, most_shared // (shared + 1024))
 
 
 def compiled(plan: Plan, capability: int) -> Any:
@@ -96,15 +121,18 @@ def compile_plan(plan: Plan, capability: int) -> Code:
         listing = _run("nvdisasm", "-c", file.name)
     found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
     assert found is not None, usage
+    registers, shared = int(found[1]), made.metadata.shared
     lines = re.findall(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]*)", listing)
     return Code(
         kernel=plan.kernel.__name__,
         architecture=f"sm_{capability}",
-        registers=int(found[1]),
+        registers=registers,
         stack=int(found[2]),
-        shared=made.metadata.shared,
+        shared=shared,
         instructions=len(lines),
         matrix_products=sum(line in ("HMMA", "HGMMA") for line in lines),
+        warps=plan.warps,
+        resident=plan.per_program * resident_programs(capability, registers, shared, plan.warps),
     )
 
 
@@ -112,30 +140,46 @@ def _run(tool: str, *arguments: str) -> str:
     return subprocess.run([TOOLS / tool, *arguments], check=True, capture_output=True, text=True).stdout
 
 
+def batches(shapes: Iterable[Shape]) -> Iterator[tuple[str, InstanceBatch]]:
+    """The shapes' models by their names, tied or not."""
+    for shape in shapes:
+        batch = batch_of(shape, 0.5)
+        if shape in UNTIED:
+            untied = {"tied": False, "hidden_bias": True, "hidden_activation": Activation.relu}
+            batch = replace(batch, family=replace(batch.family, **untied))
+        yield shape.name, batch
+
+
 def codes(
     shapes: Iterable[Shape], dtypes: Sequence[str], architectures: Collection[int] = tuple(ARCHITECTURES)
 ) -> Iterator[tuple[str, str, Code]]:
-    """(shape, dtype, code) of training and evaluating each shape, on each architecture that can hold it."""
-    for shape in shapes:
-        batch = batch_of(shape, 0.5)
+    """(shape, dtype, code) of training and evaluating each shape, on each architecture that can hold it.
+
+    Tiny models take no products, whose rounding is all that a dtype is about: they come once.
+    """
+    for name, batch in batches(shapes):
         able = {sm: shared for sm, shared in ARCHITECTURES.items() if sm in architectures}
         able = {sm: shared for sm, shared in able.items() if refusal(batch.family, shared) is None}
-        for dtype in dtypes:
+        for dtype in dtypes[:1] if is_tiny(batch.family) else dtypes:
             for capability, shared in able.items():
                 plan = plan_training(batch, "cuda", dtype, shared)
-                yield shape.name, dtype, compile_plan(plan, capability)
+                yield name, dtype, compile_plan(plan, capability)
         for capability in able:
-            yield shape.name, "float32", compile_plan(plan_measure(batch, drawn=True), capability)
+            yield name, "float32", compile_plan(plan_measure(batch, drawn=True), capability)
 
 
 def print_table() -> None:
-    """A table in Markdown of all shapes of the benchmark, and of the limits."""
+    """A table in Markdown of all shapes, row by row."""
     names = [field.name for field in fields(Code)]
-    rows = [["shape", "dtype", *(name.replace("_", " ") for name in names)]]
-    rows.append(["---"] * len(rows[0]))
-    for shape, dtype, code in codes([*SHAPES.values(), *LIMITS], ("float32", "tf32")):
-        rows.append([shape, dtype, *(str(getattr(code, name)) for name in names)])
-    print("\n".join(f"| {' | '.join(row)} |" for row in rows))  # noqa: T201
+    title = ["shape", "dtype", *(name.replace("_", " ") for name in names)]
+    for row in (title, ["---"] * len(title)):
+        print(_row(row))  # noqa: T201
+    for shape, dtype, code in codes([*SHAPES.values(), *FEW, *UNTIED], tuple(PRECISIONS)):
+        print(_row([shape, dtype, *(str(getattr(code, name)) for name in names)]), flush=True)  # noqa: T201
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ ENGINES = {
         "superpose_cli.engines.triton_gpu",
         "TritonEngine",
         ("cuda",),
-        ("float32", "tf32"),
+        ("float32", "tf32", "bf16"),
         "one fused kernel for all instances and many steps: the fastest on an NVIDIA GPU",
         package="triton",
     ),
@@ -97,6 +97,8 @@ def choose_engine(config: EngineConfig, families: Sequence[Family]) -> Choice:
                 fastest = "the fastest that accepts" + (" on the CPU" if device != candidates[0][1] else "")
                 return Choice(engine, "; ".join([*refusals, fastest]))
         refusals.append(refusal)
+    if any(config.dtype not in ENGINES[name].dtypes for name, _ in candidates):
+        refusals.append(_who_computes(config.dtype))
     raise ConfigError("; ".join(dict.fromkeys(refusals)))
 
 
@@ -118,6 +120,14 @@ def _cannot(name: str, entry: EngineEntry, device: str, dtype: str) -> str | Non
     if entry.package and importlib.util.find_spec(entry.package) is None:
         return f"engine {name} needs a package that is not installed here: pip install {entry.package}"
     return None
+
+
+def _who_computes(dtype: str) -> str:
+    """What to use for a precision, or instead of it."""
+    able = [
+        f"{name} on {' or '.join(entry.devices)}" for name, entry in ENGINES.items() if dtype in entry.dtypes
+    ]
+    return f"use engine {' or '.join(able)}, or engine.dtype=float32"
 
 
 def device_of(name: str) -> str:

@@ -35,9 +35,9 @@ from superpose_cli.toy_model.sampling import bounds
 LEAST_CAPABILITY = (8, 0)
 """Triton's own limit for NVIDIA GPUs that it is tested on: Ampere."""
 FILL_TINY, FILL_WIDE = 32_768, 1_024
-"""Instances for eight waves of programs on 132 multiprocessors: 24 tiny models run at once on each, of others
-one or two."""
-KERNELS = 2
+"""Instances for some waves of programs on 132 multiprocessors: 8 to 24 tiny models run at once on each, one
+to four others."""
+KERNELS = 3
 """Part of `numerics`; raise it when a change of the kernels alters the trained bits."""
 TABLE_CHUNK = 4096
 """Unit-norm evaluation rows that are drawn at once."""

@@ -17,6 +17,9 @@ PANEL_FEATURES = 64
 """Likewise, at most so many features (padded); TILE_FEATURES where a program shares less than PANEL_BYTES."""
 TILE_FEATURES = 32
 """Features of a tile of wider models."""
+WARP_NUMBERS = 128
+"""Numbers of a padded W for each warp of a panel: 2, 4 or 8 warps. With 2 a panel of 32 x 16 spills three
+times as much as with 4; with 8 a model takes 1.4 times the instructions, and half as many are resident."""
 INTERPRETED = (16, 64)
 """Instances and counters of a tiny program on a CPU, where any operation takes half a millisecond."""
 
@@ -60,8 +63,9 @@ def plan_training(batch: InstanceBatch, device: str, dtype: str, shared: int) ->
         return Plan(kernel=train_tiny, spec=spec, per_program=instances, constants=constants, warps=INSTANCES)
     if is_wide(family, shared):
         return Plan(kernel=train_wide, spec=spec, per_program=1, constants=(spec, *_tiles(family)), warps=8)
-    constants = (spec, padded(family.n_features), padded(family.n_hidden))
-    return Plan(kernel=train_panel, spec=spec, per_program=1, constants=constants, warps=8)
+    N, M = padded(family.n_features), padded(family.n_hidden)
+    warps = N * M // WARP_NUMBERS
+    return Plan(kernel=train_panel, spec=spec, per_program=1, constants=(spec, N, M), warps=warps)
 
 
 def plan_measure(batch: InstanceBatch, *, drawn: bool) -> Plan:

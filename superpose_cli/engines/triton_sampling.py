@@ -237,10 +237,13 @@ def read(pointer, i, size: tl.constexpr, mask, shape: tl.constexpr):
 
 @triton.jit
 def limits_of(rows, spec: tl.constexpr, i, mask, shape: tl.constexpr):
-    """What `draw_four` needs of each instance (I,), for every feature: (last, scale, top), flat."""
+    """What `draw_four` needs of each instance (I,), for every feature: (last, scale, top), flat.
+
+    The top is there for exponential values alone.
+    """
     n: tl.constexpr = spec.n
     last, scale = read(rows.last, i, n, mask, shape), read(rows.scale, i, n, mask, shape)
-    top = read(rows.top, i, n, mask, shape)
+    top = read(rows.top, i, n, mask, shape) if spec.magnitude == "exponential" else last
     found = ()
     for j in tl.static_range(n):
         found = found + (last[j].to(tl.uint32, bitcast=True), scale[j], top[j])

@@ -7,9 +7,9 @@ from superpose_cli.experiment.instances import Family
 from superpose_cli.toy_model.fixed_log import FRACTION_BITS
 from superpose_cli.toy_model.philox import Stream
 
-TINY_NUMBERS = 32
-"""Models of at most so many parameters live in the registers of one warp, number by number: with 40 (n = 8,
-m = 4) a thread spills 900 bytes, with 72 it spills 13 KB and compiling takes two minutes."""
+TINY_REGISTERS = 384
+"""Models of at most so many `lane_numbers` train in the registers of a warp each. Beyond, a thread spills
+more than a KB, and eight warps more than the first-level cache holds."""
 LEAST = 16
 """The least length that a product may be summed over in Triton: shorter ones are padded."""
 HIDDEN_BYTES = {16: 65_536, 32: 90_112, 64: 163_840}
@@ -20,12 +20,12 @@ PANEL_BYTES = 106_496
 MOST_SET = 1 << 16
 """Members of a set are counted in words of 32 bits."""
 
-PRECISIONS = {"float32": "tf32x3", "tf32": "tf32"}
+PRECISIONS = {"float32": "tf32x3", "tf32": "tf32", "bf16": "bf16"}
 """`engine.dtype` -> how Triton multiplies matrices of float32, on matrix units: as three products of TF32
-(Ootomo & Yokota 2022), or as one. Factors of one product are rounded to nearest. Matrix units cut off bits of
-their sums: three products then err about 6e-7, emulated, where sums that round err 1e-7 (a gradient of
-400 x 30). Triton's "ieee" products keep all factors of a sum in registers: compiled for these tiles they
-spill 3 to 10 KB a thread."""
+(Ootomo & Yokota 2022), as one, or as one of bfloat16; factors of one product are rounded to nearest. Matrix
+units cut off bits of their sums: three products then err about 6e-7, emulated, where sums that round err 1e-7
+(a gradient of 400 x 30). Triton's "ieee" products keep all factors of a sum in registers: compiled for these
+tiles they spill 3 to 10 KB a thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,11 +125,19 @@ def spec_of(
     )
 
 
-def is_tiny(family: Family) -> bool:
-    """Whether `triton_tiny` trains it."""
+def lane_numbers(family: Family) -> int:
+    """What a lane of `triton_tiny` holds: parameters, slopes, x of four rows, dy, limits, h and dh.
+
+    Up to 230 hardly anything leaves a thread's 255 registers.
+    """
     n, m = family.n_features, family.n_hidden
     weights = n * m * (1 if family.tied else 2)
-    return weights + n * family.bias + m * family.hidden_bias <= TINY_NUMBERS
+    return 2 * (weights + n * family.bias + m * family.hidden_bias) + 8 * n + 2 * m
+
+
+def is_tiny(family: Family) -> bool:
+    """Whether `triton_tiny` trains it."""
+    return lane_numbers(family) <= TINY_REGISTERS
 
 
 def padded(length: int) -> int:

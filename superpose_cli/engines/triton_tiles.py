@@ -9,9 +9,13 @@ of an instance stay in the caches, and nothing of size rows x features is ever s
 
 import triton
 import triton.language as tl
+from triton import knobs
 
 from superpose_cli.engines.triton_sampling import BLOCK_ROWS, draw_tile, tile_rows
 from superpose_cli.engines.triton_updates import coefficients, constants_of, update_place
+
+INTERPRETED = tl.constexpr(knobs.runtime.interpret)
+"""Whether Triton's interpreter runs the kernels of this process."""
 
 
 @triton.jit
@@ -36,21 +40,35 @@ def hidden_place(base, spec: tl.constexpr, M: tl.constexpr):
 
 
 @triton.jit
-def rounded(values, precision: tl.constexpr):
-    """What matrix units take of float32 for one product of TF32, to nearest; NaN stays NaN.
+def in_tf32(values):
+    """Rounded to nearest, to the bits that matrix units take of float32 in a product of TF32; NaN stays NaN.
 
     They cut off the last 13 bits, which would make every factor, and so gradients, too small.
     """
-    if precision == "tf32":
-        bits = (values.to(tl.int32, bitcast=True) + 0x1000) & -0x2000
-        values = tl.where(values == values, bits.to(tl.float32, bitcast=True), values)
-    return values
+    bits = (values.to(tl.int32, bitcast=True) + 0x1000) & -0x2000
+    return tl.where(values == values, bits.to(tl.float32, bitcast=True), values)
+
+
+@triton.jit
+def in_bf16(values):
+    """In bfloat16, to nearest, ties to even. The interpreter has none: there the same numbers in float32."""
+    if not INTERPRETED:
+        return values.to(tl.bfloat16)
+    else:
+        bits = values.to(tl.int32, bitcast=True)
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -0x10000
+        return tl.where(values == values, bits.to(tl.float32, bitcast=True), values)
 
 
 @triton.jit
 def product(a, b, total, precision: tl.constexpr):
-    """a b, added to `total` unless that is None."""
-    return tl.dot(rounded(a, precision), rounded(b, precision), total, input_precision=precision)
+    """a b in float32, added to `total` unless that is None."""
+    if precision == "bf16":
+        return tl.dot(in_bf16(a), in_bf16(b), total)
+    elif precision == "tf32":
+        return tl.dot(in_tf32(a), in_tf32(b), total, input_precision=precision)
+    else:
+        return tl.dot(a, b, total, input_precision=precision)
 
 
 @triton.jit

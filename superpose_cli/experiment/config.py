@@ -121,13 +121,14 @@ class ResultsBy(StrEnum):
 class Dtype(StrEnum):
     """Floating-point type of weights, moments and arithmetic.
 
-    tf32 (engine triton): weights and sums are float32, but in wide models factors of a product are first
-    rounded to 10 bits after the point.
+    tf32 and bf16 (engine triton): weights, moments, losses and sums are float32, but as wider models train,
+    factors of a product are first rounded to 10 or 7 bits after the point.
     """
 
     float32 = "float32"
     float64 = "float64"
     tf32 = "tf32"
+    bf16 = "bf16"
 
 
 @dataclass(kw_only=True)

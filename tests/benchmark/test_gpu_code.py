@@ -8,16 +8,18 @@ import pytest
 
 pytest.importorskip("triton")
 
-from superpose_cli.benchmark.gpu_code import ARCHITECTURES
+from superpose_cli.benchmark.gpu_code import ARCHITECTURES, resident_programs
 from superpose_cli.engines.triton_spec import HIDDEN_BYTES, PANEL_BYTES, padded
 
 CODE = """
 import sys
-from superpose_cli.benchmark.gpu_code import codes
+from superpose_cli.benchmark.gpu_code import FEW, codes
 from superpose_cli.benchmark.shapes import SHAPES
-dtypes, *shapes = sys.argv[1:]
-for shape, dtype, code in codes([SHAPES[name] for name in shapes], dtypes.split(), (80, 90)):
-    print(shape, dtype, code.kernel, code.architecture, code.registers, code.stack, code.matrix_products)
+dtypes, *names = sys.argv[1:]
+shapes = [shape for shape in (*SHAPES.values(), *FEW) if shape.name.replace(" ", "") in names]
+for shape, dtype, code in codes(shapes, dtypes.split(), (80, 90)):
+    numbers = (code.registers, code.stack, code.matrix_products, code.resident)
+    print(shape.replace(" ", ""), dtype, code.kernel, code.architecture, *numbers)
 """
 
 LARGEST = """
@@ -47,26 +49,71 @@ def printed(script: str, *arguments: str) -> list[list[str]]:
     return [line.split() for line in done.stdout.splitlines()]
 
 
+@pytest.mark.parametrize(
+    ("capability", "registers", "shared", "warps", "programs"),
+    [
+        (90, 72, 32, 4, 7),
+        (90, 255, 57_344, 8, 1),
+        (90, 255, 57_344, 2, 4),
+        (89, 128, 57_344, 2, 1),
+        (90, 16, 0, 1, 32),
+        (89, 16, 0, 1, 24),
+        (89, 16, 0, 4, 12),
+    ],
+)
+def test_what_bounds_the_programs_of_a_multiprocessor(
+    capability: int, registers: int, shared: int, warps: int, programs: int
+) -> None:
+    """Registers (72 a lane are 9 units of 256 a warp, enough for 28 warps), memory, programs, warps."""
+    assert resident_programs(capability, registers, shared, warps) == programs
+
+
+BF16 = """
+from superpose_cli.benchmark.gpu_code import ARCHITECTURES, compiled
+from superpose_cli.benchmark.shapes import SHAPES, batch_of
+from superpose_cli.engines.triton_plans import plan_measure, plan_training
+batch = batch_of(SHAPES["varying"], 0.5)
+plans = plan_training(batch, "cuda", "bf16", ARCHITECTURES[90]), plan_measure(batch, drawn=True)
+for plan in plans:
+    ptx = compiled(plan, 90).asm["ptx"]
+    products = sum(".f32.bf16.bf16" in line for line in ptx.splitlines())
+    print(products, ptx.count("cvt.rn.bf16"), ptx.count("tf32"))
+"""
+
+
+@pytest.mark.slow
+def test_bf16_is_what_the_matrix_units_of_hopper_multiply() -> None:
+    """Rounded by the GPU's own conversion, to nearest; and what is measured stays float32."""
+    training, measuring = ([int(word) for word in line] for line in printed(BF16))
+    assert training[0] > 0 < training[1]
+    assert training[2] == 0
+    assert measuring[:2] == [0, 0]
+    assert measuring[2] > 0
+
+
 @pytest.mark.slow
 def test_kernels_compile_without_a_gpu() -> None:
-    found = printed(CODE, "float32", "phase", "basic", "geometry")
-    kernels = {"phase": "train_tiny", "basic": "train_panel", "geometry": "train_wide"}
-    for shape, _, kernel, architecture, registers, stack, products in found:
+    found = printed(CODE, "float32", "phase", "8x4", "basic", "geometry")
+    kernels = {"phase": "train_tiny", "8x4": "train_tiny", "basic": "train_panel", "geometry": "train_wide"}
+    assert {line[0] for line in found} == set(kernels)
+    for shape, _, kernel, architecture, registers, stack, products, resident in found:
         assert kernel in (kernels[shape], "measure")
         assert architecture in ("sm_80", "sm_90")
         assert 0 < int(registers) <= 255
         if kernel == "train_tiny":
             assert int(stack) == 0, f"{shape}: a model's numbers must stay in registers"
+            assert int(resident) >= 8
         else:
             assert int(products) > 0, f"{shape}: no matrix units on {architecture}"
 
 
 @pytest.mark.slow
-def test_float32_takes_three_products_where_tf32_takes_one() -> None:
-    found = printed(CODE, "float32 tf32", "geometry")
+def test_float32_takes_three_products_where_others_take_one() -> None:
+    found = printed(CODE, "float32 tf32 bf16", "geometry")
     for architecture in ("sm_80", "sm_90"):
         products = {line[1]: int(line[6]) for line in found if line[2:4] == ["train_wide", architecture]}
-        assert products["float32"] >= 3 * products["tf32"] > 0
+        assert products["float32"] >= 3 * products["tf32"]
+        assert products["tf32"] >= 1.5 * products["bf16"] > 0
 
 
 @pytest.mark.slow
@@ -92,6 +139,7 @@ families = {
     "tied": replace(BASE, n_features=20, n_hidden=5, optimizer="adamw"),
     "untied": replace(BASE, n_features=20, n_hidden=5, optimizer="adamw", tied=False, hidden_bias=True),
     "tiny": replace(BASE, n_features=3, n_hidden=2),
+    "chunks": replace(BASE, n_features=5, n_hidden=6),
 }
 for name, family in families.items():
     for architecture in (80, 90):
@@ -108,8 +156,10 @@ def test_an_update_is_computed_once_and_exchanges_nothing_in_registers() -> None
     """Twice, for what is stored and for what is used next, it may be rounded in two ways."""
     found = printed(UPDATES)
     updates = {(name, kernel): int(count) for name, kernel, count, _ in found}
-    assert updates == {("tied", "train_panel"): 2, ("untied", "train_panel"): 4, ("tiny", "train_tiny"): 9}
-    assert [line[3] for line in found if line[0] == "tiny"] == ["0", "0"]
+    kernels = {"tied": "train_panel", "untied": "train_panel", "tiny": "train_tiny", "chunks": "train_tiny"}
+    counts = {"tied": 2, "untied": 4, "tiny": 1, "chunks": 2}  # a lane has one parameter of each chunk
+    assert updates == {(name, kernel): counts[name] for name, kernel in kernels.items()}
+    assert {line[3] for line in found if line[1] == "train_tiny"} == {"0"}
 
 
 LAUNCHES = """

@@ -3,10 +3,8 @@
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -20,9 +18,9 @@ from superpose_cli.benchmark.gpu_sweeps import (
     measure,
     phase,
     run,
+    weight_error,
 )
 from superpose_cli.experiment.compose import load_experiment
-from superpose_cli.experiment.config import Optimizer
 from superpose_cli.experiment.grid import Grid
 from tests.engines.batches import FAMILIES, make_batch
 
@@ -103,11 +101,17 @@ def test_runs_that_failed_are_not_compared(tmp_path: Path, monkeypatch: pytest.M
     assert page.failed == 8
 
 
-@pytest.mark.parametrize(("dtype", "least", "most"), [("float32", 1e-9, 1e-6), ("tf32", 1e-4, 1e-3)])
-def test_a_gradient_is_held_against_that_of_float64(dtype: str, least: float, most: float) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "least", "most"), [("float32", 1e-9, 1e-6), ("tf32", 1e-4, 1e-3), ("bf16", 1e-3, 1e-2)]
+)
+def test_what_products_cost_is_held_against_float64(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, least: float, most: float
+) -> None:
     engine = pytest.importorskip("superpose_cli.engines.triton_gpu").TritonEngine("cpu", dtype)
-    family = replace(FAMILIES["panel"], optimizer=Optimizer.sgd)
-    assert least < gradient_error(engine, make_batch(family, 2, weight_decay=np.zeros(2))) < most
+    batch = make_batch(FAMILIES["panel"], 2)
+    assert least < gradient_error(engine, batch) < most
+    monkeypatch.setattr(gpu_sweeps, "PRODUCTS_STEPS", 2)
+    assert least / 10 < weight_error(engine, batch) < 10 * most
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -39,7 +39,25 @@ def test_a_named_engine_runs_and_its_numerics_say_so(name):
     ("config", "families", "words"),
     [
         (EngineConfig(name="jax"), [], "choose one of: auto, numba, triton, torch"),
-        (EngineConfig(name="numba", dtype=Dtype.float64), [], "computes in float32"),
+        (
+            EngineConfig(name="numba", dtype=Dtype.float64),
+            [],
+            "not in float64; use engine torch on cpu or cuda",
+        ),
+        *(
+            (
+                EngineConfig(name=name, device="cpu", dtype=dtype),
+                [],
+                f"not in {dtype}; use engine triton on cuda",
+            )
+            for name in ("numba", "torch")
+            for dtype in (Dtype.tf32, Dtype.bf16)
+        ),
+        (
+            EngineConfig(device="cpu", dtype=Dtype.bf16),
+            [],
+            "engine torch computes .*, or engine.dtype=float32",
+        ),
         (EngineConfig(name="numba", device="cuda"), [], "runs on cpu"),
         (EngineConfig(device="tpu"), [], "not on tpu"),
         (

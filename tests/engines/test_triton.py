@@ -54,11 +54,14 @@ FAMILIES = {
         signed=True,
         optimizer=Optimizer.adamw,
     ),
+    "tiny, two chunks": replace(
+        SMALL, n_features=7, n_hidden=5, hidden_bias=True, tied=False, optimizer=Optimizer.adamw
+    ),
     "tiny, sgd": replace(
         SMALL, bias=False, optimizer=Optimizer.sgd, loss_reduction=Reduction.sum, n_batch=256
     ),
-    "panel": replace(SMALL, n_features=18, n_hidden=5),
-    "panel, adamw": replace(SMALL, n_features=18, n_hidden=5, optimizer=Optimizer.adamw),
+    "panel": replace(SMALL, n_features=24, n_hidden=5),
+    "panel, adamw": replace(SMALL, n_features=24, n_hidden=5, optimizer=Optimizer.adamw),
     "panel, all parts": replace(
         SMALL,
         n_features=17,
@@ -81,7 +84,7 @@ FAMILIES = {
         optimizer=Optimizer.adamw,
     ),
     "table": replace(SMALL, data=DataKind.finite, n_rows=40, n_batch=0, unit_norm=True),
-    "panel, table": replace(SMALL, n_features=18, n_hidden=5, data=DataKind.finite, n_rows=90, n_batch=50),
+    "panel, table": replace(SMALL, n_features=24, n_hidden=5, data=DataKind.finite, n_rows=90, n_batch=50),
 }
 LAWS = {
     "uniform": replace(SMALL, n_features=5, n_batch=200),
@@ -160,7 +163,7 @@ def test_one_step_follows_the_definition(engine, name):
         np.testing.assert_allclose(found[parameter], values, rtol=2e-6, atol=2e-6, err_msg=parameter)
 
 
-@pytest.mark.parametrize("name", ["tiny", "tiny, all parts"])
+@pytest.mark.parametrize("name", ["tiny", "tiny, all parts", "tiny, two chunks"])
 def test_programs_of_the_gpus_shape_follow_the_definition(engine, name, monkeypatch):
     """4 instances, a warp each; the other tests interpret fewer and larger programs."""
     monkeypatch.setattr(triton_plans, "INTERPRETED", (triton_tiny.INSTANCES, triton_tiny.LANES))
@@ -175,6 +178,7 @@ def test_programs_of_the_gpus_shape_follow_the_definition(engine, name, monkeypa
     ("name", "steps"),
     [
         ("one number", 20),
+        ("tiny, two chunks", 3),
         ("panel", 20),
         ("panel, adamw", 20),
         ("wide, all parts", 3),
@@ -212,7 +216,7 @@ def test_bits_do_not_depend_on_the_pack(engine, name):
         np.testing.assert_array_equal(getattr(last, field), getattr(both, field)[:1], err_msg=field)
 
 
-@pytest.mark.parametrize("name", ["tiny, all parts", "panel", "wide"])
+@pytest.mark.parametrize("name", ["tiny, all parts", "tiny, two chunks", "panel", "wide"])
 def test_a_failing_instance_harms_no_other(engine, name):
     change = {"optimizer": Optimizer.sgd, "loss_reduction": Reduction.sum, "n_batch": 64}
     batch = make_batch(replace(FAMILIES[name], **change), 3)
@@ -310,6 +314,41 @@ def test_a_launch_without_memory_halves_the_pack(engine, kernel, monkeypatch):
     for parameter, values in parameters_of(expected.state).items():
         np.testing.assert_array_equal(parameters_of(found.state)[parameter], values)
     np.testing.assert_array_equal(found.evaluation.loss, expected.evaluation.loss)
+
+
+@triton.jit
+def store_sums(values, out, COUNT: tl.constexpr, I: tl.constexpr, L: tl.constexpr):  # noqa: E741
+    lane = tl.broadcast_to(tl.arange(0, L)[None, :], [I, L])
+    place = tl.arange(0, I)[:, None] * L + lane
+    each = ()
+    for q in tl.static_range(COUNT):
+        each = each + (tl.load(values + q * I * L + place),)  # noqa: RUF005
+    tl.store(out + place, triton_tiny.sum_for_owner(each, lane, L))
+
+
+@pytest.mark.parametrize(("lanes", "count"), [(32, 1), (32, 21), (32, 32), (64, 40)])
+def test_each_lane_has_the_sum_of_its_own(lanes, count):
+    values = np.random.default_rng(0).integers(-99, 99, (count, 4, lanes)).astype(np.float32)
+    out = torch.zeros(4, lanes)
+    store_sums[(1,)](torch.from_numpy(values), out, count, 4, lanes)
+    np.testing.assert_array_equal(out.numpy()[:, :count], values.sum(2).T)
+
+
+@pytest.mark.parametrize(
+    ("change", "kernel", "warps"),
+    [
+        ({"n_features": 8, "n_hidden": 8}, "train_tiny", 4),
+        ({"n_features": 8, "n_hidden": 8, "tied": False, "hidden_bias": True}, "train_tiny", 4),
+        ({"n_features": 16, "n_hidden": 4}, "train_tiny", 4),
+        ({"n_features": 16, "n_hidden": 4, "tied": False, "hidden_bias": True}, "train_panel", 2),
+        ({"n_features": 20, "n_hidden": 5}, "train_panel", 4),
+        ({"n_features": 40, "n_hidden": 9}, "train_panel", 8),
+        ({"n_features": 100, "n_hidden": 20}, "train_wide", 8),
+    ],
+)
+def test_which_kernel_trains_what(change, kernel, warps):
+    plan = plan_training(make_batch(replace(BASE, **change), 2), "cuda", "float32", 166_912)
+    assert (plan.kernel.fn.__name__, plan.warps) == (kernel, warps)
 
 
 def test_all_of_these_are_accepted(engine):

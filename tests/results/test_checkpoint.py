@@ -108,11 +108,11 @@ def test_training_goes_on_to_the_same_bits(tmp_path: Path, looks: int) -> None:
         assert_same(train(BATCHES, begun=checkpoint.load(), at_once=at_once), train(BATCHES))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "tf32"])
+@pytest.mark.parametrize("dtype", ["float32", "tf32", "bf16"])
 def test_states_of_a_gpu_come_back(tmp_path: Path, dtype: str) -> None:
-    """`tf32` rounds products; no array is of a type of that name."""
+    """`tf32` and `bf16` round products; no array is of a type of that name."""
     engine = pytest.importorskip("superpose_cli.engines.triton_gpu").TritonEngine("cpu", dtype)
-    batch = make_batch(replace(BASE, n_features=2, n_hidden=1, n_batch=64), 3)
+    batch = make_batch(replace(BASE, n_features=24, n_hidden=5, n_batch=64), 3)
     state = engine.advance(batch, engine.initialise(batch), 2)
     checkpoint = checkpoint_in(
         tmp_path, [batch], dtype=engine.dtype, numerics=engine.numerics, history=HistoryConfig(every=0)
