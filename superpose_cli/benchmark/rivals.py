@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from superpose_cli.benchmark.notebook_loop import NotebookLoop
-from superpose_cli.engines import ENGINES, choose_engine
+from superpose_cli.engines import ENGINES, choose_engine, device_of
 from superpose_cli.engines.base import Engine
 from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.config import EngineConfig
@@ -63,6 +63,12 @@ class EngineTrainer:
         """Train every pack from its initial weights."""
         for pack, state in self._packs:
             self._engine.advance(pack, state, steps)
+
+
+def device_for(names: Sequence[str], device: str) -> str:
+    """The device of a name; `auto` is a GPU where there is one, unless an engine is named that has none."""
+    needs_cpu = any(ENGINES[name].devices == ("cpu",) for name in names if name in ENGINES)
+    return "cpu" if device == "auto" and needs_cpu else device_of(device)
 
 
 def find_rivals(

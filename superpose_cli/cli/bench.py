@@ -37,7 +37,8 @@ def bench(
         str,
         typer.Option(
             metavar="DEVICE",
-            help="Where all of them compute: cpu, cuda or cuda:N. Default: a GPU where there is one.",
+            help="Where all of them compute: cpu, cuda or cuda:N. Default: a GPU where there is one and all "
+            "engines named work on it.",
         ),
     ] = "auto",
     scale: Annotated[
@@ -71,13 +72,13 @@ def bench(
     from rich.console import Console
 
     from superpose_cli.benchmark.report import DENSE, run_benchmark
-    from superpose_cli.benchmark.rivals import find_rivals
+    from superpose_cli.benchmark.rivals import device_for, find_rivals
     from superpose_cli.benchmark.shapes import batch_of, find_shapes
     from superpose_cli.cli.bench_views import print_report
-    from superpose_cli.engines import device_of
 
     wanted = find_shapes(shapes or ())
-    rivals, left_out = find_rivals(engines or (), batch_of(wanted[0], DENSE), device_of(device))
+    names = engines or ()
+    rivals, left_out = find_rivals(names, batch_of(wanted[0], DENSE), device_for(names, device))
     with _told(quiet) as tell:
         report = run_benchmark(wanted, rivals, left_out, seconds=seconds, scale=scale, tell=tell)
     if json_:

@@ -33,6 +33,23 @@ def test_rivals_by_name() -> None:
         find_rivals(["torch", "trch"], INTRO)
 
 
+@pytest.mark.parametrize(
+    ("names", "device", "expected"),
+    [
+        ([], "auto", "cuda"),
+        (["triton", "notebook"], "auto", "cuda"),
+        (["numba"], "auto", "cpu"),
+        (["numba", "torch", "jax"], "auto", "cpu"),
+        (["numba"], "cuda", "cuda"),
+    ],
+)
+def test_beside_a_gpu_engines_of_the_cpu_are_timed_there(
+    monkeypatch: pytest.MonkeyPatch, names: list[str], device: str, expected: str
+) -> None:
+    monkeypatch.setattr(rivals, "device_of", lambda name: "cuda" if name == "auto" else name)
+    assert rivals.device_for(names, device) == expected
+
+
 @pytest.mark.skipif(HAS_JAX, reason="JAX is installed here")
 def test_jax_is_left_out_where_it_is_not_installed() -> None:
     assert "not installed" in find_rivals((), INTRO)[1]["jax"]

@@ -316,41 +316,6 @@ def test_a_launch_without_memory_halves_the_pack(engine, kernel, monkeypatch):
     np.testing.assert_array_equal(found.evaluation.loss, expected.evaluation.loss)
 
 
-@triton.jit
-def store_sums(values, out, COUNT: tl.constexpr, I: tl.constexpr, L: tl.constexpr):  # noqa: E741
-    lane = tl.broadcast_to(tl.arange(0, L)[None, :], [I, L])
-    place = tl.arange(0, I)[:, None] * L + lane
-    each = ()
-    for q in tl.static_range(COUNT):
-        each = each + (tl.load(values + q * I * L + place),)  # noqa: RUF005
-    tl.store(out + place, triton_tiny.sum_for_owner(each, lane, L))
-
-
-@pytest.mark.parametrize(("lanes", "count"), [(32, 1), (32, 21), (32, 32), (64, 40)])
-def test_each_lane_has_the_sum_of_its_own(lanes, count):
-    values = np.random.default_rng(0).integers(-99, 99, (count, 4, lanes)).astype(np.float32)
-    out = torch.zeros(4, lanes)
-    store_sums[(1,)](torch.from_numpy(values), out, count, 4, lanes)
-    np.testing.assert_array_equal(out.numpy()[:, :count], values.sum(2).T)
-
-
-@pytest.mark.parametrize(
-    ("change", "kernel", "warps"),
-    [
-        ({"n_features": 8, "n_hidden": 8}, "train_tiny", 4),
-        ({"n_features": 8, "n_hidden": 8, "tied": False, "hidden_bias": True}, "train_tiny", 4),
-        ({"n_features": 16, "n_hidden": 4}, "train_tiny", 4),
-        ({"n_features": 16, "n_hidden": 4, "tied": False, "hidden_bias": True}, "train_panel", 2),
-        ({"n_features": 20, "n_hidden": 5}, "train_panel", 4),
-        ({"n_features": 40, "n_hidden": 9}, "train_panel", 8),
-        ({"n_features": 100, "n_hidden": 20}, "train_wide", 8),
-    ],
-)
-def test_which_kernel_trains_what(change, kernel, warps):
-    plan = plan_training(make_batch(replace(BASE, **change), 2), "cuda", "float32", 166_912)
-    assert (plan.kernel.fn.__name__, plan.warps) == (kernel, warps)
-
-
 def test_all_of_these_are_accepted(engine):
     assert all(engine.refuses(family) is None for family in [*FAMILIES.values(), *LAWS.values()])
 
