@@ -29,7 +29,7 @@ MEASURED_ROWS = (128, 1024)
 """Evaluation rows that are timed; the difference is the pace, what is left the cost of a call."""
 MORE_INTEGRATED = 16
 """Factor between the numbers of instances whose exact evaluation is timed."""
-STORING_SECONDS = 3e-5
+STORING_SECONDS = 1e-5
 """Metrics and tables of an instance of few features."""
 STORING_PAIR_SECONDS = 1e-10
 """Metrics of a pair of features, for each hidden dimension."""
@@ -112,7 +112,7 @@ def estimate_seconds(grid: Grid, config: Config, engine: Engine, memory: int) ->
                 paces[batch.family] = _seconds_per_instance(engine, batch, config, memory, grid.n_instances)
             seconds += len(batch) * paces[batch.family]
             if config.evaluation.method is EvaluationMethod.population:
-                seconds += 2 * _integration_seconds(engine, batch)  # before the first step, after the last
+                seconds += _integration_seconds(engine, batch)
             instances += len(batch)
     return seconds * grid.n_instances / instances + COMMIT_SECONDS * len(shards)
 
@@ -135,7 +135,7 @@ def _seconds_per_instance(
     call, row = _evaluation_seconds(engine, pack, state)
     short = min(HISTORY_ROWS, config.evaluation.n_rows or HISTORY_ROWS)
     calls = max(records, 1) * (1 + math.log(whole.steps / max(records, 1) + 1, 8))
-    seconds = whole.steps * step + calls * start + (records + 1) * (call + short * row)
+    seconds = whole.steps * step + calls * start + records * (call + short * row)
     if config.evaluation.method is EvaluationMethod.sampled:
         seconds += call + (config.evaluation.n_rows or 0) * row
     features = whole.n_features

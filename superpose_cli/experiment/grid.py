@@ -96,7 +96,7 @@ class Grid:
         """
         for codes in self._leaves.combinations(LAW_KEYS):
             count = len(next(iter(codes.values())))
-            codes = dict.fromkeys(range(len(self._leaves.sizes)), np.zeros(count, np.int64)) | codes
+            codes = {**dict.fromkeys(range(len(self._leaves.sizes)), np.zeros(count, np.int64)), **codes}
             for rows in self._blocks(codes):
                 family, arrays = self._resolve({source: code[rows] for source, code in codes.items()})
                 columns: dict[str, Any] = dict.fromkeys(_NUMBERS, np.zeros(len(rows), np.int64))

@@ -126,12 +126,12 @@ def _hex(key: npt.NDArray[np.uint64]) -> pa.Array:
 
 def _labels(data: Any, n_rows: int) -> pa.Array:
     if isinstance(data, str):
-        data = Coded(np.zeros(n_rows, np.int32), (str(data),))
+        return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), n_rows), [str(data)])
     if isinstance(data, Coded):
         codes = np.asarray(data.codes).astype(np.int32)
-        return pa.DictionaryArray.from_arrays(
-            pa.array(codes, mask=codes < 0), pa.array(data.names, pa.string())
-        )
+        null = codes < 0
+        numbers = pa.array(codes, mask=null if null.any() else None)
+        return pa.DictionaryArray.from_arrays(numbers, pa.array(data.names, pa.string()))
     mask = np.ma.getmaskarray(data) if np.ma.isMaskedArray(data) else None
     return pa.array(np.ma.getdata(data), pa.string(), mask=mask).dictionary_encode()
 

@@ -148,7 +148,7 @@ def _canonical(table: pa.Table, order: tuple[str, ...]) -> pa.Table:
     rank = np.lexsort([table[name].to_numpy() for name in reversed(order)])
     if not np.array_equal(rank, np.arange(len(rank))):
         table = table.take(rank)
-    columns = [column.combine_chunks() for column in table.columns]
+    columns = [c.chunk(0) if c.num_chunks == 1 else c.combine_chunks() for c in table.columns]
     columns = [_numbered(column) if column.type == LABEL else column for column in columns]
     return pa.Table.from_arrays(columns, schema=table.schema)
 

@@ -12,15 +12,21 @@ from superpose_cli.results.manifest import read_manifest
 from tests.helpers import digests
 
 DRIVER = """
+import os
 import sys
 from superpose_cli.engines import training
 from superpose_cli.experiment import sharding
 training.CHECKPOINT_SECONDS, training.CHECKPOINT_SHARE, training.CHUNK_SECONDS = 0.02, 0.5, 0.02
 sharding.MAX_INSTANCES = 24
+if "AHEAD" in os.environ:
+    from superpose_cli.launchers.worker import Worker
+    Worker.trains_on_device = True
 from superpose_cli.cli.app import main
 main()
 """
-"""`superpose` with checkpoints all the time and small shards, so that every kind of moment is met."""
+"""`superpose` with checkpoints all the time and small shards, so that every kind of moment is met.
+
+With AHEAD in the environment it trains the next shard while one is stored, as with a GPU."""
 GRID = (
     "model.n_hidden=2,3 data.feature_probability=geomspace(1,0.1,6) restarts=8 train.n_batch=256 "
     "evaluation.n_rows=2000 history.every=500 engine=numba train.steps="

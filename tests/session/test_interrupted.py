@@ -20,13 +20,16 @@ from superpose_cli.results.run import load_run
 from tests.session.processes import GRID, assert_whole, finished, start, until_it_saves, until_it_trains
 
 
+@pytest.mark.parametrize("ahead", [False, True], ids=["alone", "ahead"])
 @pytest.mark.parametrize(("kills", "steps"), [(3, 2000), pytest.param(20, 24_000, marks=pytest.mark.slow)])
-def test_sigkill_at_random_moments_changes_no_bit(tmp_path, whole, kills, steps):
+def test_sigkill_at_random_moments_changes_no_bit(tmp_path, whole, kills, steps, ahead, monkeypatch):
     """A quarter of the kills come right after a checkpoint, half somewhat later, the others while it starts.
 
     The moments are fractions of what the whole run took: a fast machine must not end before it is killed.
     """
     expected, seconds = whole(steps)
+    if ahead:
+        monkeypatch.setenv("AHEAD", "1")
     run, chance = tmp_path / "run", random.Random(steps)
     done, checkpoints, interrupted = [0.0], 0, 0
     for kill in range(kills):
