@@ -140,8 +140,8 @@ def half_is_antipodal_pairs(run: Run) -> Measured:
     expected="a line at 1/2 that holds more features than any other of 3/4, 2/3, 2/5, 3/8",
     tolerance="a line: at least 10 features within 0.005 of the fraction, and twice as many as 0.0125 beside "
     "it",
-    departs="The paper's lines at 3/4, 2/3, 2/5 and 3/8 are no lines by this measure: few features have "
-    "these D_i, or as many beside them.",
+    departs="The paper's lines at 3/4, 2/3, 2/5 and 3/8 are no lines by this measure in this scatter: few "
+    "features have these D_i, or as many beside them.",
 )
 def line_at_half(run: Run) -> Measured:
     """Features cluster at D_i = 1/2, far more than at any other simple fraction."""

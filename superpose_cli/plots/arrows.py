@@ -14,7 +14,7 @@ from matplotlib.patches import Circle, Patch
 
 from superpose_cli.plots.cells import Panels, panels
 from superpose_cli.plots.panels import colour_bar, panel_figure, tell, write_note
-from superpose_cli.plots.sets import READING, Sets, set_colours, set_legend, sets_of, tell_angles
+from superpose_cli.plots.sets import READING, Sets, set_colours, set_legend, sets_of, tell_angles, tell_starts
 from superpose_cli.plots.stored import (
     best_cells,
     best_features,
@@ -48,6 +48,8 @@ class Arrows:
     odd: int | None
     """The one feature whose probability differs from that of all others, in every shown cell but a few."""
     sets: Sets
+    starts: str
+    """How many starts end with the angles that are shown inside the sets, or ''."""
     restarts: int
 
     @property
@@ -86,13 +88,16 @@ def select(run: Run) -> Arrows:
     refuse_if_all_diverged("arrows", run, [w.W for w in weights.values()])
     rows = best_features(run, ["importance", "feature_probability"], layout.shown)
     importance = by_cell(rows["cell"], rows["importance"])
+    sets, best_W = sets_of(run, layout.shown), [weights[cell].W for cell in layout.shown.tolist()]
+    finite = [W.astype(np.float64) if np.isfinite(W).all() else np.empty((0, 2)) for W in best_W]
     odd = odd_feature(list(by_cell(rows["cell"], rows["feature_probability"]).values()))
     return Arrows(
         panels=layout,
-        W=tuple(turned(weights[cell].W, odd) for cell in layout.shown.tolist()),
+        W=tuple(turned(W, odd) for W in best_W),
         importance=tuple(importance[cell] for cell in layout.shown.tolist()),
         odd=odd,
-        sets=sets_of(run, layout.shown),
+        sets=sets,
+        starts=tell_starts(run, layout.shown, layout.named, finite, sets),
         restarts=run.restarts,
     )
 
@@ -209,7 +214,7 @@ def words(data: Arrows) -> Words:
         title=f"{listed([str(k) for k in n])} features in the plane: {span(counts)} represented",
         paragraphs=(
             f"{shown_restart(data.restarts)} A feature counts as represented if ‖W_i‖² > 0.25. " + told,
-            *filter(None, [inside]),
+            *filter(None, [inside, data.starts]),
             "Rotating or mirroring the hidden plane changes nothing in the model, so all panels are turned "
             f"alike: {_first(data.odd)} points right, and the next one that is off this line points up. "
             "Features that are alike in the data may change places from panel to panel."

@@ -219,8 +219,8 @@ def words(data: Graphs) -> Words:
             + f"; a line joins two that are not at right angles (to within {number(ANGLE)}°), the darker "
             "the larger |W_i · W_j|. Features that hang together are drawn as a ring: a factor of the "
             "tegum product, which lives in dimensions of its own. Two dots are a digon (an antipodal pair), "
-            "three a triangle, and so on; only G = W Wᵀ enters, so rotating the hidden space changes "
-            "nothing." + (READING if in_sets else "")
+            "three a triangle, and so on; two digons that fill a plane are a square. Only G = W Wᵀ enters: "
+            "rotating the hidden space changes nothing." + (READING if in_sets else "")
         ),
         source=(
             "“The Geometry of Superposition”: the graphs beside the scatter of feature dimensionality, "

@@ -26,8 +26,9 @@ REGIME_OF = {"others_superposed": "dedicated"}
 """What becomes of the extra feature in a solution that is not named after it."""
 CLEAR = 1.10
 """Cells whose second best solution costs at least this times the best are counted on their own."""
-FAILED = 2.0
-"""A trained loss above this times the cheapest theoretical one, whose norms are not free, is told."""
+FAILED = 1.1
+"""A trained loss above this times the cheapest theoretical one, whose norms are not free, is told, if by more
+than three standard errors."""
 NOISY = 0.10
 """A standard error above this share of the loss is told."""
 _FINE = 301
@@ -230,7 +231,8 @@ def _losses(data: Phase) -> str:
     row, column = np.unravel_index(int(np.where(there, data.excess, -1.0).argmax()), data.excess.shape)
     worst = f"{data.x.inline[column]}, r = {number(data.y.positions[row])}"
     most = number(float(data.excess[row, column]))
-    failed, limit = int((data.excess[there] > FAILED).sum()), number(FAILED)
+    above = data.excess > FAILED * (1 + 3 * np.where(np.isfinite(data.noise), data.noise, 0))
+    failed, limit = int(above[there].sum()), number(FAILED)
     if failed:
         runs = "all restarts" if data.restarts > 1 else "training"
         text = (

@@ -20,6 +20,8 @@ Sets = tuple[I64, ...]
 
 MOST = 7
 """Sets that have a colour each: of more, none has."""
+ALIKE = 10.0
+"""Degrees: angles this near to one another are counted as the same."""
 READING = (
     " Features of one colour are one set: members of a correlated set tend to be on together, of an "
     "anticorrelated one two never are."
@@ -65,6 +67,22 @@ def tell_angles(places: Sequence[str], weights: Sequence[F64], sets: Sets) -> st
             text = f"{span(inside)}°" if len(inside) else "no two of them represented"
             told.append(f"{text}{' at ' + place if place else ''}")
     return f"Between members of one set there are {'; '.join(told)}." if told else ""
+
+
+def tell_starts(run: Run, cells: I64, places: Sequence[str], weights: Sequence[F64], sets: Sets) -> str:
+    """How many starts of each cell end with the shown one's angles inside the sets; '' where there is one.
+
+    An arrangement that the sets prefer is more frequent than where they do not matter. See `tell_angles`.
+    """
+    told = []
+    for cell, place, W, own in zip(cells.tolist(), places, weights, sets, strict=True):
+        if run.restarts > 1 and len(own) and len(W):
+            shown = np.sort(_angles(W, own))
+            (block,) = run.weights([cell], best=False)
+            ends = [np.sort(_angles(start, own)) for start in block.W.astype(np.float64)]
+            alike = [len(end) == len(shown) and bool((np.abs(end - shown) <= ALIKE).all()) for end in ends]
+            told.append(f"{sum(alike)} of {len(alike)}{' at ' + place if place else ''}")
+    return f"Starts that end with these angles, to within {ALIKE:g}°: {'; '.join(told)}." if told else ""
 
 
 def _angles(W: F64, sets: I64) -> F64:

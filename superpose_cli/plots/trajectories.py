@@ -283,7 +283,9 @@ def _tell(course: Course) -> str:
     if not course.jumps:
         return f"{text} No feature jumps between plateaus."
     held = share_of_fall(course.loss[late:], covered)
+    before = share_of_fall(course.loss, np.arange(len(course.covered)) < late)
     return (
-        f"{text} {counted(len(course.jumps), 'jump')}; after the first eighth of training they cover "
-        f"{number(100 * float(covered.mean()))} % of the time and hold {number(100 * held)} % of the fall."
+        f"{text} {counted(len(course.jumps), 'jump')}; after the first eighth of training, by when "
+        f"{number(100 * before)} % of the whole fall are over, they cover "
+        f"{number(100 * float(covered.mean()))} % of the time and hold {number(100 * held)} % of the rest."
     )

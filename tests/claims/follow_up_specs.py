@@ -119,11 +119,11 @@ def remedies(dead: bool = False) -> Spec:
     )  # fmt: skip
 
 
-ROWS = [4, 5, 6, 20, 60, 100]
+ROWS = [4, 5, 6, 20, 60, 200]
 
 
 def memorization(polygons: bool = True, late: bool = False, doubled: bool = False) -> Spec:
-    """Data points in T-gons for small T, five features in a pentagon at T = 100 = 10 / p; n = 60.
+    """Data points in T-gons for small T, five features in a pentagon at T = 200 = 20 / p; n = 60.
 
     Test loss rises during training where it ends high; `late`: it falls at last. `doubled`: points in twos,
     which are tight frames too where T is 4 or 6.

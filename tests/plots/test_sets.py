@@ -90,6 +90,14 @@ def test_angles_are_those_between_represented_members() -> None:
     assert tell_angles([""], [W], (np.empty(0, int),)) == ""
 
 
+def test_starts_that_end_with_other_angles_are_counted(tmp_path) -> None:
+    """A square whose partners are opposite is another arrangement than one where they are at right angles."""
+    turned, opposite, dead = SQUARE @ [[0, 1], [1, 0]], SQUARE[[0, 2, 1, 3]], 0.1 * SQUARE
+    run = stored(tmp_path, np.stack([SQUARE, turned, opposite, dead]), restarts=4)
+    told = PLOTS["arrows"](run, STYLE).words.paragraphs[2]
+    assert told.startswith("Starts that end with these angles, to within 10°: 2 of 4 at ")
+
+
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("name", ["arrows", "wtw", "geometry_graph"])
 def test_legends_fit(tmp_path, name: str, style: str) -> None:
