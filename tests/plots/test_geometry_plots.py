@@ -236,23 +236,69 @@ def test_data_points_lie_below_the_features_turned_alike(tmp_path) -> None:
 # ---------------------------------------------------------------- explainers
 
 
-def test_explainers_draw_the_model_that_represents_most(tmp_path) -> None:
-    W = [np.eye(5, 2), polygon(5) @ np.array([[0.6, 0.8], [-0.8, 0.6]])]
-    run = run_of(tmp_path, W, axes={P: [1.0, 0.1]}, b=-0.2)
+TURN = np.array([[0.6, 0.8], [-0.8, 0.6]])
+
+
+def written(ax) -> list[float]:
+    return [float(text.get_text().replace("−", "-")) for text in ax.texts]
+
+
+def test_explainers_draw_the_model_that_represents_most_as_it_is_stored(tmp_path) -> None:
+    stored = polygon(5) @ TURN
+    run = run_of(tmp_path, [np.eye(5, 2), stored], axes={P: [1.0, 0.1]}, b=-0.2)
     plotted = PLOTS["explainers"](run, STYLE)
     axes = plotted.figure.axes
-    assert len(axes) == 8
-    shown = np.array([float(text.get_text().replace("−", "-")) for text in axes[2].texts]).reshape(5, 5)
-    np.testing.assert_allclose(shown, polygon(5) @ polygon(5).T, atol=0.005)
-    heights = [bar.get_height() for bar in axes[3].patches[:5]]
+    assert len(axes) == 12
+    np.testing.assert_allclose(np.reshape(written(axes[2]), (5, 2)), stored, atol=0.005)
+    one, other = stored[0], stored[4]
+    entry = [*one, *other, *(one * other), one @ other]
+    np.testing.assert_allclose(written(axes[3]), entry, atol=0.005, err_msg="one entry, unit by unit")
+    np.testing.assert_allclose(np.reshape(written(axes[4]), (5, 5)), polygon(5) @ polygon(5).T, atol=0.005)
+    assert axes[4].patches[0].get_xy() == (3.5, -0.5), "the entry that was worked out is framed"
+    heights = [bar.get_height() for bar in axes[5].patches[:5]]
     np.testing.assert_allclose(heights, np.maximum(np.cos(2 * np.pi * np.arange(5) / 5) - 0.2, 0), atol=1e-6)
-    assert "superposition:\nmore" in axes[5].get_title()
+    titles = " ".join(ax.get_title() for ax in axes)
+    for word in ("decomposab", "linear", "superposition", "orthogonal", "interference", "polysemantic",
+                 "distributed"):  # fmt: skip
+        assert word in titles
+        assert word in plotted.words.markdown().lower()
     text = plotted.words.paragraphs
-    assert text[0] == "The model is the best one at 1/(1−S) = 10, p = 0.1: pentagon."
+    assert text[0].startswith("The model is the best one at 1/(1−S) = 10, p = 0.1: pentagon.")
+    assert "W_0 · W_4 = (0.60) · (0.95) + (0.80) · (−0.32) = 0.309" in text[1]
     assert "leave 0.8 at its own output and at most 0.109 elsewhere" in text[1]
-    wide = load_run(write_run(tmp_path / "wide", np.ones((1, 4, 3))))
-    with pytest.raises(RunError, match="draw it from experiment=intro"):
-        PLOTS["explainers"](wide, STYLE)
+    assert "some unit serves several in any axes" in text[3]
+    for style in STYLES:
+        assert_fits(PLOTS["explainers"], run, find_style(style))
+
+
+def test_axes_alone_make_orthogonal_features_polysemantic_and_distributed(tmp_path) -> None:
+    """Two orthogonal features off the axes: a turn leaves each on its own unit, and W W^T as it was."""
+    run = run_of(tmp_path, [np.eye(3, 2) @ TURN])
+    data = PLOTS["explainers"].select(run)
+    np.testing.assert_allclose(np.abs(data.turned), np.eye(3, 2), atol=1e-7)
+    np.testing.assert_allclose(data.turned @ data.turned.T, data.G, atol=1e-7)
+    assert data.on_units(data.W).sum(axis=0).tolist() == [2, 2]
+    assert data.on_units(data.turned).sum(axis=0).tolist() == [1, 1]
+    plotted = PLOTS["explainers"](run, STYLE)
+    titles = [ax.get_title() for ax in plotted.figure.axes]
+    assert titles[6:8] == [
+        "no superposition:\n2 directions, 2 units", "orthogonality would be 90°:\nhere 90°"
+    ]  # fmt: skip
+    assert titles[10] == "polysemanticity, of axes:\n2 features on unit 0, turned 1"
+    assert titles[11] == "distributed representation, of\naxes: on 2 units, turned on 1"
+    assert "arbitrary axes" in plotted.words.paragraphs[3]
+    assert "in any axes" not in plotted.words.paragraphs[3]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"hidden_activation": "relu"}, {"output_activation": "identity"}, {"output_activation": "relu"}],
+)
+def test_explainers_refuse_models_of_other_words(tmp_path, more) -> None:
+    """A hidden ReLU, no ReLU at the output, three dimensions."""
+    W = np.ones((1, 4, 3)) if more == {"output_activation": "relu"} else polygon(5)[None]
+    with pytest.raises(RunError, match=r"a tied ReLU output model .*; draw it from experiment=intro"):
+        PLOTS["explainers"].select(run_of(tmp_path, W, columns=more))
 
 
 # ---------------------------------------------------------------- all
