@@ -1,17 +1,18 @@
 """Analogies of words that are sets of features: king - man + woman = queen.
 
 A word is one feature (man) or two (king: royal and male). Where the hidden layer is linear the analogy holds
-exactly in h, whatever W is: h(royal + male) - h(male) + h(female) = h(royal + female). What superposition
-costs is to tell the answer from other words afterwards. Paper: "Definitions and Motivation", features as
-directions, where word embeddings are the example.
+exactly in h, whatever W is: h(royal + male) - h(male) + h(female) = h(royal + female). But a word of two
+antipodal features vanishes: h is 0 there, and neither its direction nor an output tells of it. Paper:
+"Definitions and Motivation", features as directions, where word embeddings are the example.
 """
 
 from itertools import permutations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from superpose_cli.toy_model.metrics import represented
 from superpose_cli.toy_model.model import Model, activate
 
 F64 = npt.NDArray[np.float64]
@@ -27,9 +28,18 @@ class Analogies(NamedTuple):
     error: float
     """Root mean square of king - man + woman - queen in h, over that of queen."""
     lead: float
-    """Mean cosine to queen less that to the nearest other word (the three given ones left out)."""
+    """Mean cosine to queen less that to the nearest other word (the three given ones and those that vanish
+    left out), over the analogies whose queen does not vanish; NaN without one."""
     decoded: float
-    """Share of them whose two largest outputs are queen's features."""
+    """Share of all whose two largest outputs are queen's features."""
+    vanished: float
+    """Share whose queen vanishes: ||h||^2 <= 0.25, the bound of a represented feature."""
+    apart: float
+    """Degrees between the two features of such a queen, at least; NaN where none vanishes."""
+    nearest: float
+    """Of the others, the share with queen as the nearest word; NaN without one."""
+    decoded_there: float
+    """As `decoded`, of the others."""
 
 
 def vocabulary(features: npt.ArrayLike, n_features: int) -> tuple[F64, I64]:
@@ -64,18 +74,35 @@ def solve_analogies(
     found = h[king] - h[man] + h[woman]
     y = activate(found @ decoder.T + b, model.output_activation)
     if not np.isfinite(y).all():
-        return Analogies(np.nan, np.nan, np.nan)
+        return Analogies(*[np.nan] * len(Analogies._fields))
     size = float(np.square(h[queen]).mean())
     error = float(np.sqrt(np.square(found - h[queen]).mean() / size)) if size else np.nan
+    words_there = represented(np.linalg.norm(h, axis=1))
+    there = words_there[queen]
     cosine = _unit(found) @ _unit(h).T
     rows = np.arange(len(king))
     answer = cosine[rows, queen]
+    cosine[:, ~words_there] = -1
     for given_word in (king, man, woman, queen):
-        cosine[rows, given_word] = -np.inf
+        cosine[rows, given_word] = -1
     lead = answer - cosine.max(axis=1)
     wanted = x[queen] > 0
     decoded = np.where(wanted, y, np.inf).min(axis=1) > np.where(wanted, -np.inf, y).max(axis=1) + TIE
-    return Analogies(error, float(lead.mean()), float(decoded.mean()))
+    features = np.nonzero(wanted[~there])[1].reshape(-1, 2)
+    between = (_unit(W)[features[:, 0]] * _unit(W)[features[:, 1]]).sum(axis=1)
+    return Analogies(
+        error=error,
+        lead=_mean(lead[there]),
+        decoded=float(decoded.mean()),
+        vanished=float((~there).mean()),
+        apart=float(np.degrees(np.arccos(np.clip(between.max(), -1, 1)))) if len(between) else np.nan,
+        nearest=_mean(lead[there] > TIE),
+        decoded_there=_mean(decoded[there]),
+    )
+
+
+def _mean(values: npt.NDArray[Any]) -> float:
+    return float(values.mean()) if len(values) else np.nan
 
 
 def _unit(vectors: F64) -> F64:

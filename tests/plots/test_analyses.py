@@ -32,17 +32,39 @@ def test_analogies_are_exact_without_a_hidden_relu(tmp_path) -> None:
     W = [np.eye(5, 2), polygon(5), np.eye(5, 2), polygon(5)]
     run = run_of(tmp_path, W, axes=axes, columns={"hidden_activation": hidden})
     data = PLOTS["analogy"].select(run)
-    exact, broken = data.error
+    exact, broken = data["error"]
     assert exact[1] < 1e-6
     assert broken[1] > 0.1
-    assert np.isnan(data.error[:, 0]).all(), "two features make no analogy"
+    assert np.isnan(data["error"][:, 0]).all(), "two features make no analogy"
     np.testing.assert_array_equal(data.features, [[2, 5], [2, 5]])
     plotted = PLOTS["analogy"](run, LIGHT)
     np.testing.assert_allclose(plotted.figure.axes[0].lines[0].get_ydata(), exact)
     assert plotted.words.title == "King − man + woman = queen: exact in h in 1 of 2 models"
-    assert "ReLU output: the analogies are exact in h; at 1/(1−S) = 20" in plotted.words.paragraphs[0]
+    assert "ReLU output: the analogies are exact in h. Where queen" in plotted.words.paragraphs[0]
     for style in STYLES:
         assert_fits(PLOTS["analogy"], run, find_style(style))
+
+
+def test_analogies_that_fail_are_those_whose_answer_vanishes(tmp_path) -> None:
+    """Three pairs: one queen in five is antipodal, all others are found; with three features one in three."""
+    pairs = np.vstack([np.eye(3), -np.eye(3)])
+    few = np.vstack([pairs[[0, 1, 3]], np.zeros((3, 3))])
+    run = run_of(tmp_path, [few, pairs, pairs], axes={"data.feature_probability": [0.3, 0.1, 0.05]})
+    data = PLOTS["analogy"].select(run)
+    np.testing.assert_allclose(data["vanished"], [[1 / 3, 1 / 5, 1 / 5]])
+    np.testing.assert_allclose(data["decoded"], [[2 / 3, 4 / 5, 4 / 5]])
+    plotted = PLOTS["analogy"](run, LIGHT)
+    ax = plotted.figure.axes[2]
+    full, joined, hollow = (line for line in ax.lines if len(line.get_xdata()) > 1)
+    np.testing.assert_allclose(full.get_ydata(), data["decoded"][0])
+    np.testing.assert_allclose(joined.get_xdata(), [10, 20], err_msg="as many features, as many words")
+    np.testing.assert_allclose(hollow.get_ydata(), 1)
+    assert hollow.get_markerfacecolor() == "none"
+    (text,) = plotted.words.paragraphs
+    assert "Where queen does not vanish, she is the nearest word in 100 % of the analogies, and the" in text
+    assert "with 3 features, 33.3 % of the queens vanish (her features are at least 180° apart) and" in text
+    assert "Over the words of 6 features, from 1/(1−S) = 10, p = 0.1 to 1/(1−S) = 20, p = 0.05" in text
+    assert "same direction" not in plotted.words.reading
 
 
 def test_analogies_need_three_features(tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""Analogies: exact where the hidden layer is linear, however superposed; telling words apart is lost."""
+"""Analogies: exact where the hidden layer is linear, however superposed; antipodal words vanish."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,10 @@ def test_every_linear_hidden_layer_is_exact(seed: int, n: int, m: int) -> None:
 def test_a_dimension_each_makes_no_mistake() -> None:
     """The next word is royal alone, at 45 degrees."""
     for model in (RELU_OUTPUT, RELU_HIDDEN):  # no ReLU acts where nothing is negative
-        assert solved(np.eye(5), model) == pytest.approx((0, 1 - 0.5**0.5, 1))
+        found = solved(np.eye(5), model)
+        assert found[:3] == pytest.approx((0, 1 - 0.5**0.5, 1))
+        assert (found.vanished, found.nearest, found.decoded_there) == (0, 1, 1)
+        assert np.isnan(found.apart)
 
 
 def test_a_pentagon_is_exact_and_answers_are_other_words_too() -> None:
@@ -71,5 +74,20 @@ def test_antipodal_pairs_leave_nothing_and_diverged_weights_no_number() -> None:
     W = np.array([[1.0, 0], [-1.0, 0], [0, 1.0]])
     found = solved(W)
     assert found.error < 1e-12
-    assert found.decoded < 1
+    # Queen is the antipodal pair in two of the six analogies: these fail, and no other.
+    assert (found.vanished, found.decoded) == pytest.approx((1 / 3, 2 / 3))
+    assert (found.nearest, found.decoded_there) == (1, 1)
+    assert found.apart == pytest.approx(180)
     assert np.isnan(solved(np.full((3, 2), np.nan))).all()
+
+
+def test_words_that_vanish_lead_nobody_and_follow_nobody() -> None:
+    """Pairs a little off: their sums have every direction, by chance that of other answers."""
+    W = np.vstack([np.eye(6), -np.eye(6)])
+    dust = np.random.default_rng(0).normal(scale=1e-3, size=W.shape)
+    found = solved(W + dust)
+    assert found.vanished == pytest.approx(1 / 11)
+    assert found.decoded == pytest.approx(10 / 11)
+    assert (found.nearest, found.decoded_there) == (1, 1)
+    assert found.lead == pytest.approx(1 - 0.5**0.5, abs=0.003), "to one feature, as if none were superposed"
+    assert 179 < found.apart < 180
