@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from superpose_cli.plots.cells import Coordinate, Lines, over_one_axis
 from superpose_cli.plots.curves import line_colours, set_horizontal, set_log_ticks, spread_labels
 from superpose_cli.plots.panels import write_note
-from superpose_cli.plots.stored import best_cells, best_features, refuse
+from superpose_cli.plots.stored import best_cells, best_features, best_weights, refuse
 from superpose_cli.plots.style import Style
 from superpose_cli.plots.words import (
     Words,
@@ -25,7 +26,7 @@ from superpose_cli.plots.words import (
     span,
 )
 from superpose_cli.results.run import Run
-from superpose_cli.toy_model.geometry import on_fraction
+from superpose_cli.toy_model.geometry import SINGLE, on_fraction, tegum_factors
 from superpose_cli.toy_model.metrics import represented
 from superpose_cli.toy_model.theory import FRACTION_LINES
 
@@ -36,6 +37,8 @@ MOST_LINES = 6
 WIDEST = 0.02
 """Dots are spread by at most so much of the axis to either side of where they belong."""
 _GOLDEN = 0.6180339887498949
+_FACTORS = {"dedicated": SINGLE, "antipodal pair": "digon"}
+"""What `tegum_factors` calls shapes that the fraction lines call otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,20 +50,37 @@ class Dims:
     """(lines, x): D* of the best restart; NaN where there is none."""
     empty: npt.NDArray[np.bool_]
     """(lines, x): no feature is represented, so D* counts none."""
+    m: F64
+    """(lines, x): hidden dimensions."""
     at: tuple[I64, ...]
     """Per line, (points,): index along x of each represented feature."""
     dimensionality: tuple[F64, ...]
     """Per line, (points,): its D_i."""
+    shapes: tuple[npt.NDArray[np.str_], ...]
+    """Per line, (points,): the name of its factor, by angles."""
     n_ignored: int
     """Features left out of the scatter because they are not represented."""
     restarts: int
+
+    @property
+    def beyond(self) -> npt.NDArray[np.bool_]:
+        """(lines, x): D* exceeds m, so that ||W||_F^2 is below that of one feature of norm 1."""
+        return ~self.empty & (self.dims_per_feature > self.m)
+
+    def on_line(self, fraction: Fraction, name: str) -> tuple[int, int, bool]:
+        """How many features lie on a fraction, how many of them in its shape, whether all form a line."""
+        points, shapes = np.concatenate(self.dimensionality), np.concatenate(self.shapes)
+        count, line = on_fraction(points, fraction)
+        own, _ = on_fraction(points[shapes == _FACTORS.get(name, name)], fraction)
+        return count, own, line
 
 
 def select(run: Run) -> Dims:
     """The best restart of each cell; RunError where no feature of the run is represented."""
     lines = over_one_axis(run, most_lines=MOST_LINES)
-    best = best_cells(run, ["dims_per_feature", "n_represented", "status"])
-    stars = np.full(run.n_cells + 1, np.nan)  # the last entry is for blanks, cell -1
+    best = best_cells(run, ["dims_per_feature", "n_represented", "n_hidden", "status"])
+    stars, m = np.full((2, run.n_cells + 1), np.nan)  # the last entry is for blanks, cell -1
+    m[best["cell"]] = best["n_hidden"]
     stars[best["cell"]] = np.where(best["status"] == "diverged", np.nan, best["dims_per_feature"])
     stars[~np.isfinite(stars)] = np.nan
     empty = np.zeros(run.n_cells + 1, dtype=bool)
@@ -74,20 +94,35 @@ def select(run: Run) -> Dims:
     for row, cells in zip(along, lines.cells, strict=True):
         row[cells] = np.arange(len(cells))
         row[-1] = -1
-    at, points = [], []
+    names = _names(run, rows)
+    at, points, shapes = [], [], []
     for row in along:
         here = seen & (row[rows["cell"]] >= 0)
         at.append(row[rows["cell"][here]])
         points.append(rows["dimensionality"][here].astype(np.float64))
+        shapes.append(names[here])
     return Dims(
         lines=lines,
         dims_per_feature=stars[lines.cells],
         empty=empty[lines.cells],
+        m=m[lines.cells],
         at=tuple(at),
         dimensionality=tuple(points),
+        shapes=tuple(shapes),
         n_ignored=int((~seen).sum()),
         restarts=run.restarts,
     )
+
+
+def _names(run: Run, rows: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.str_]:
+    """The name of each feature's factor, '' without; rows ascend in cell and feature."""
+    names = np.full(len(rows["cell"]), "", dtype="U24")
+    for cell, weights in best_weights(run, np.unique(rows["cell"])).items():
+        first = int(np.searchsorted(rows["cell"], cell))
+        W = weights.W.astype(np.float64)
+        for factor in tegum_factors(W @ W.T) if np.isfinite(W).all() else ():
+            names[first + np.array(factor.features)] = factor.name
+    return names
 
 
 def draw(data: Dims, style: Style, title: str) -> Figure:
@@ -129,12 +164,22 @@ def draw(data: Dims, style: Style, title: str) -> Figure:
     top.set(ylabel="dimensions per feature\nD* = m / ‖W‖$_F^2$", ylim=top_end)
     bottom.set(ylabel="share of a dimension $D_i$", ylim=(0, 1.05))
     sticky = [(fraction, name) for fraction, name in FRACTION_LINES if fraction in (1, Fraction(1, 2))]
+    if data.beyond.any() and len(np.unique(data.m[data.beyond])) == 1:
+        sticky.append((Fraction(int(data.m[data.beyond][0])), "all dimensions"))
     _fraction_lines(top, sticky, 0.3, style)
-    _fraction_lines(bottom, FRACTION_LINES, 0.045, style)
+    _fraction_lines(bottom, [_label(data, *line) for line in FRACTION_LINES], 0.045, style)
     set_horizontal(bottom, x)
     top.tick_params(labelbottom=False)
     write_note(figure, data.lines.note, style)
     return figure
+
+
+def _label(data: Dims, fraction: Fraction, name: str) -> tuple[Fraction, str]:
+    """A fraction with its shape's name; how many are in that shape where not all on the line are."""
+    count, own, _ = data.on_line(fraction, name)
+    if own == count:
+        return fraction, name
+    return fraction, f"{name}: {own} of {count}" if own else ""
 
 
 def _frame(data: Dims) -> tuple[float, float]:
@@ -146,7 +191,7 @@ def _frame(data: Dims) -> tuple[float, float]:
 
 def words(data: Dims) -> Words:
     """Where D* sticks, and on which fractions the features lie."""
-    points = np.concatenate(data.dimensionality)
+    n_seen = sum(map(len, data.dimensionality))
     lines = [
         _tell_line(data.lines.x, label, stars, empty, at, own)
         for label, stars, empty, at, own in zip(
@@ -154,12 +199,12 @@ def words(data: Dims) -> Words:
         )
     ]
     return Words(
-        title=_title(np.where(data.empty, np.nan, data.dims_per_feature)),
+        title=_title(np.where(data.empty | data.beyond, np.nan, data.dims_per_feature)),
         paragraphs=(
-            f"{shown_restart(data.restarts)} " + " ".join(lines),
-            f"Of {counted(len(points), 'represented feature')} (‖W_i‖² > 0.25; {data.n_ignored} that "
+            f"{shown_restart(data.restarts)} " + " ".join(lines) + _tell_beyond(data),
+            f"Of {counted(n_seen, 'represented feature')} (‖W_i‖² > 0.25; {data.n_ignored} that "
             "are not represented are left out), these lie on the fractions, within 0.005: "
-            f"{_tell_fractions(points)}." + note_sentence(data.lines.note),
+            f"{_tell_fractions(data)}." + note_sentence(data.lines.note),
         ),
         reading=(
             "Above: D* = m / ‖W‖_F², about the number of hidden dimensions for each represented feature; 1 "
@@ -167,7 +212,10 @@ def words(data: Dims) -> Words:
             "that there is none to count (left out where ‖W‖ is so small that it exceeds the frame). Below: "
             "a dot is one represented feature and its own share "
             "D_i = ‖W_i‖² / Σ_j (Ŵ_i · W_j)², jittered sideways inside its cell; the labelled "
-            "lines are the shares in regular arrangements."
+            "lines are the shares in regular arrangements. A share is no shape yet: every tight frame of n "
+            "features of one length in m dimensions has D_i = m / n. So, where not all features on a line "
+            "are in its shape (interfere with one another alone, at its angles to within 10°), its label "
+            "counts those that are, and drops the shape's name where none is."
         ),
         source="“The Geometry of Superposition”: uniform superposition above, feature dimensionality below.",
     )
@@ -250,11 +298,30 @@ def _places(x: Coordinate, at: I64) -> str:
     return f"{counted(len(at), 'cell')} ({place})"
 
 
-def _tell_fractions(points: F64) -> str:
+def _tell_beyond(data: Dims) -> str:
+    """Where D* is no number of dimensions, since there are not so many."""
+    told = [
+        f"{', '.join(filter(None, (label, data.lines.x.inline[i])))}: D* = {number(float(stars[i]))} of m = "
+        f"{int(m[i])}, as ‖W‖_F² = {number(float(m[i] / stars[i]))} is less than one feature of norm 1 has"
+        for label, stars, m, beyond in zip(
+            data.lines.labels, data.dims_per_feature, data.m, data.beyond, strict=True
+        )
+        for i in np.flatnonzero(beyond)
+    ]
+    return (
+        f" Beyond the dimensions that there are, and left out of the title: {'; '.join(told)}."
+        if told
+        else ""
+    )
+
+
+def _tell_fractions(data: Dims) -> str:
     told = []
     for fraction, name in FRACTION_LINES:
-        count, line = on_fraction(points, fraction)
-        told.append(f"{fraction} ({name}) {count}{', a line' if line else ''}")
+        count, own, line = data.on_line(fraction, name)
+        shape = f" ({name})" if own == count else ""
+        others = "" if own == count else f" ({own or 'none'} of them in {name}s)"
+        told.append(f"{fraction}{shape} {count}{', a line' if line else ''}{others}")
     return listed(told)
 
 

@@ -75,6 +75,28 @@ def test_dims_words(tmp_path) -> None:
     assert "1 (dedicated) 8, 3/4 (tetrahedron) 0," in words.paragraphs[1]  # 8 points are no line
 
 
+def test_a_share_of_two_fifths_is_no_pentagon_in_a_tight_frame_of_ten_in_four_dimensions(tmp_path) -> None:
+    turns = 2 * np.pi * np.arange(10)[:, None] * [1, 2] / 10
+    frame = np.hstack([np.cos(turns), np.sin(turns)]) / np.sqrt(2)
+    np.testing.assert_allclose(frame.T @ frame, 2.5 * np.eye(4), atol=1e-12)
+
+    def told(path, *W) -> tuple[str, str]:
+        run = load_run(write_run(path, np.stack(W), axes={P: [0.1, 0.05][: len(W)]}))
+        plotted = PLOTS["dims"](run, STYLE)
+        labels = [text.get_text() for text in panel_axes(plotted.figure)[1].texts]
+        return labels[-2], plotted.words.paragraphs[1].split("antipodal pair) 0, ")[1]
+
+    label, text = told(tmp_path / "both", frame, pentagons(2))
+    assert label == "2/5  pentagon: 10 of 20"
+    assert text == "2/5 20, a line (10 of them in pentagons) and 3/8 (square antiprism) 0."
+    label, text = told(tmp_path / "frame", frame, frame)
+    assert label.strip() == "2/5"
+    assert text == "2/5 20, a line (none of them in pentagons) and 3/8 (square antiprism) 0."
+    label, text = told(tmp_path / "pentagons", pentagons(2), pentagons(2))
+    assert label == "2/5  pentagon"
+    assert text == "2/5 (pentagon) 20, a line and 3/8 (square antiprism) 0."
+
+
 def test_dims_makes_a_line_for_each_combination_of_other_axes(tmp_path) -> None:
     W = np.tile(np.eye(4, 2), (6, 1, 1))
     axes = {"model": ["linear", "relu_output"], P: [1.0, 0.3, 0.1]}
@@ -118,9 +140,11 @@ def test_dims_that_rise_stay_in_the_frame_and_are_told_so(tmp_path) -> None:
     low, high = top.get_ylim()
     assert np.nanmax(shown) == pytest.approx(2 / (0.2704 * 1.01))
     assert low < np.nanmin(shown) <= np.nanmax(shown) < high
-    assert plotted.words.title == "Dimensions per feature: D* from 0.5 up to 7.32"
+    assert plotted.words.title == "Dimensions per feature: D* = 0.5", "there are no 7.32 dimensions"
+    assert [text.get_text() for text in top.texts][2:] == ["2  all dimensions"]
     text = plotted.words.paragraphs[0]
     assert "D* goes from 0.5 at λ = 0.001 to 7.32 at λ = 0.01." in text
+    assert "left out of the title: λ = 0.01: D* = 7.32 of m = 2, as ‖W‖_F² = 0.273 is less than one" in text
     assert "e16" not in text
 
 
