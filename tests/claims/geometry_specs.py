@@ -93,7 +93,7 @@ def leaning() -> Spec:
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     W = np.zeros((400, 30))
     W[:90] = np.kron(directions, DIGON)
-    return uniform("dimensionality", np.array([0.45, 0.35, 0.25]), lambda p: W)
+    return uniform("dimensionality", np.array([0.45, 0.35, 0.27]), lambda p: W)
 
 
 def polytopes(bias: float = -0.21, size: float = 1.0) -> Spec:
