@@ -106,14 +106,14 @@ def remedies(dead: bool = False) -> Spec:
         parts += [((alone + 2 * k, alone + 2 * k + 1), DIGON) for k in range(pairs)]
         return place(20, 5, *parts)
 
-    counts = [(1, 4)] * 5 + [(2, 3)] * 2 + [(4, 1), (4, 0), (3, 0), (2, 0), (1, 0), (0, 0)]
+    counts = [(1, 4)] * 5 + [(2, 3)] * 2 + [(5, 0), (4, 0), (3, 0), (2, 0), (1, 0), (0, 0)]
     if dead:
-        counts[8:] = [(0, 0)] * 5
+        counts[7:] = [(0, 0)] * 6
     weights = [model(*count) for count in counts]
     weights[0] = weights[0] @ rotation(5)
-    ratio = np.array([0.07] * 5 + [0.08] * 2 + [0.13, 0.26, 0.4, 0.5, 0.7, 1.0])
+    ratio = np.array([0.07] * 5 + [0.08] * 2 + [1.0 if dead else 0.175, 0.26, 0.4, 0.5, 0.7, 1.0])
     return Spec(
-        experiment="remedies", W=weights, restarts=4,
+        experiment="remedies", W=weights, restarts=16,
         axes={"model.hidden_l1": np.geomspace(1e-4, 0.1, 13).tolist()},
         columns={"loss_ratio": ratio}, tables={"importance": (0.7 ** np.arange(20)).tolist()},
     )  # fmt: skip
