@@ -126,16 +126,15 @@ def words(data: Probing) -> Words:
     """What one neuron tells of a feature, and what all do."""
     heads = _heads(data.panels)
     told = [_tell(heads[cell], scores, data.stored[cell].W.shape[1]) for cell, scores in data.scores.items()]
-    first = {kind: np.concatenate([scores[kind][:, 0] for scores in data.scores.values()]) for kind in KINDS}
-    means = [f"{number(float(v.mean()))} for {kind}" for kind, v in first.items() if len(v)]
     return Words(
-        title=f"Probes of one neuron: accuracy {' and '.join(means)} features" if means else "Probes",
+        title=_title(data, heads),
         paragraphs=(f"{shown_restart(data.restarts)} {' '.join(told)}" + note_sentence(data.panels.note),),
         reading=(
             "A probe is a logistic regression (scikit-learn) of whether a feature is on, on the k hidden "
             "neurons whose means differ most between on and off; its balanced accuracy is that on other rows "
             "than it was fitted to (0.5, dashed: chance). Blue: features with a dimension of their own; "
-            "vermilion: superposed ones; faint: single features. Where the hidden layer has no ReLU its "
+            "vermilion: superposed ones; faint: single features. The kinds compare inside one model: across "
+            "models the density and the hidden layer differ too. Where the hidden layer has no ReLU its "
             "neurons are arbitrary axes, and even a dedicated feature takes several of them."
         ),
         source=(
@@ -143,6 +142,16 @@ def words(data: Probing) -> Words:
             "“Superposition in a Privileged Basis”."
         ),
     )
+
+
+def _title(data: Probing, heads: dict[int, str]) -> str:
+    """Both kinds of one model: with a hidden ReLU if there is one, then with most of either kind."""
+    both = {cell: min(len(scores[kind]) for kind in KINDS) for cell, scores in data.scores.items()}
+    cell = max(both, key=lambda c: (both[c] > 0, data.stored[c].model.hidden_activation == "relu", both[c]))
+    if not both[cell]:
+        return "Probes of single neurons and more: no model has features of both kinds"
+    means = [f"{number(float(data.scores[cell][kind][:, 0].mean()))} for {kind}" for kind in KINDS]
+    return f"Probes of one neuron: accuracy {' and '.join(means)} features of one model ({heads[cell]})"
 
 
 def _heads(layout: Panels) -> dict[int, str]:

@@ -10,6 +10,7 @@ from superpose_cli.plots.registry import PLOTS, default_names
 from superpose_cli.plots.samples import stored_models
 from superpose_cli.plots.stored import Lacks
 from superpose_cli.plots.style import STYLES, find_style
+from superpose_cli.plots.words import number
 from superpose_cli.results.run import load_run
 from superpose_cli.toy_model.theory import polygon
 from tests.plots.test_registry import assert_fits
@@ -106,6 +107,27 @@ def test_one_neuron_tells_a_dedicated_feature_unless_the_space_is_rotated(tmp_pa
     assert len(plotted.figure.axes) == 2
     assert "4 dedicated features 0.9" in plotted.words.paragraphs[0]
     assert_fits(PLOTS["probing"], run, find_style("paper"))
+
+
+def test_the_title_compares_kinds_inside_one_model_with_a_hidden_relu(tmp_path) -> None:
+    """The rotated control's dedicated features, which one neuron does not tell, are not pooled with them."""
+    mixed = np.vstack([np.eye(4), np.zeros((2, 4))])
+    mixed[[4, 5], [2, 3]] = 1.0  # two features of their own, two pairs on one neuron each
+    rotated = np.vstack([ROTATION, np.zeros((2, 4))])
+    run = run_of(
+        tmp_path, [rotated, mixed], axes={"model": ["relu_output", "relu_hidden"]}, feature_probability=0.3,
+        columns={"hidden_activation": np.array(["identity", "relu"])},
+    )  # fmt: skip
+    plotted = PLOTS["probing"](run, LIGHT)
+    scores = PLOTS["probing"].select(run).scores[1]
+    dedicated, superposed = (scores[kind][:, 0].mean() for kind in probing.KINDS)
+    assert dedicated > superposed + 0.05
+    assert plotted.words.title == (
+        f"Probes of one neuron: accuracy {number(dedicated)} for dedicated and {number(superposed)} for "
+        "superposed features of one model (ReLU hidden)"
+    )
+    alone = PLOTS["probing"](run_of(tmp_path / "alone", [np.eye(4)], feature_probability=0.3), LIGHT)
+    assert alone.words.title == "Probes of single neurons and more: no model has features of both kinds"
 
 
 def test_probes_are_scored_on_rows_that_they_were_not_fitted_to(tmp_path) -> None:

@@ -66,7 +66,7 @@ def test_twice_the_dimensions_twice_the_features(tmp_path) -> None:
     """Pentagons in planes of their own: ||W||_F^2 is 5/2 of m; at the other density it goes as m^2."""
 
     def planes(m: int, scale: float) -> np.ndarray:
-        W = np.zeros((20, m))
+        W = np.zeros((24, m))
         for k in range(m // 2):
             W[5 * k : 5 * k + 5, 2 * k : 2 * k + 2] = scale * polygon(5)
         return W
@@ -85,11 +85,37 @@ def test_twice_the_dimensions_twice_the_features(tmp_path) -> None:
     assert [label.get_text() for label in ax.get_xticklabels()] == ["2", "4", "8"]
     np.testing.assert_allclose(ax.lines[1].get_ydata(), [5, 10, 20], err_msg="crosses: represented features")
     assert (
-        "2 times as many a doubling of m (a slope of 1); represented are 5 to 20 of 20"
+        "2 times as many a doubling of m (a slope of 1); represented are 5 to 20 of 24"
         in (plotted.words.paragraphs[0])
     )
     for style in STYLES:
         assert_fits(plot, run, find_style(style))
+
+
+def test_models_that_represent_all_features_say_nothing_of_their_growth(tmp_path) -> None:
+    """Twice the features a doubling of m, until there are no more."""
+    W = [np.vstack([np.eye(m), np.zeros((5 - m, m))]) for m in (1, 2, 4)]
+    W += [np.vstack([np.eye(m), -np.eye(m), np.zeros((9, m))])[:5] for m in (1, 2)]
+    W += [np.vstack([np.eye(4), [0.5, 0.5, 0.5, 0.5]])]
+    axes = {"data.feature_probability": [0.3, 0.1], "model.n_hidden": [1, 2, 4]}
+    run = load_run(write_run(tmp_path / "run", W, axes=axes))
+    data = PLOTS["scaling"].select(run)
+    assert data.full.tolist() == [[False] * 3, [False, False, True]]
+    np.testing.assert_allclose(data.slopes, [1, 1], rtol=1e-6)
+    plotted = PLOTS["scaling"](run, LIGHT)
+    (ax,) = plotted.figure.axes
+    hollow = [line for line in ax.lines if line.get_markerfacecolor() == LIGHT.background]
+    assert [line.get_xdata().tolist() for line in hollow[:2]] == [[], [4]]
+    assert ax.get_legend().get_texts()[-1].get_text() == "all represented: not fitted"
+    (text,) = plotted.words.paragraphs
+    assert "(a slope of 1, without m = 4, where all features are represented)" in text
+    assert plotted.words.title == "Features over hidden dimensions: slope 1"
+    assert_fits(PLOTS["scaling"], run, LIGHT)
+    full = load_run(write_run(tmp_path / "full", [np.eye(2, m) + 1 for m in (1, 2)],
+                              axes={"model.n_hidden": [1, 2]}))  # fmt: skip
+    plotted = PLOTS["scaling"](full, LIGHT)
+    assert "too few for a slope (without m = 1 and m = 2, where all" in plotted.words.paragraphs[0]
+    assert plotted.words.title == "Features over hidden dimensions"
 
 
 @pytest.mark.parametrize(
