@@ -58,7 +58,7 @@ def pure_polytopes(run: Run) -> Measured:
 )
 def signed_sums_measure_nothing(run: Run) -> Measured:
     """The signed sum of a row of W W^T says nothing about superposition; interference does."""
-    need_setting(run, restarts=32, steps=3000, data_kind="independent")
+    need_setting(run, restarts=ENOUGH, steps=3000, data_kind="independent")
     found = [models(run, n_features=n)[0] for n, _, _ in POLYTOPES]
     signed = max(float(np.abs(model.features["row_sum"]).max()) for model in found)
     least = min(float(model.features["interference"].min()) for model in found)
@@ -73,10 +73,10 @@ def signed_sums_measure_nothing(run: Run) -> Measured:
     "polygon-norm-and-bias",
     section=SECTION,
     source="measured",
-    citation="bounds found over trained regular k-gons, k = 4 .. 8",
+    citation="trained regular pentagons; 1 to 1.5 times -b_i over k-gons, k = 4 .. 8",
     experiment="polytopes",
-    expected="1 - b_i <= ||W_i||^2 <= 1 - 1.5 b_i with b_i < -0.1 for every feature of a pentagon",
-    tolerance="0.02 of -b_i: what 5,000 steps leave to go",
+    expected="||W_i||^2 - 1 between 0.97 and 1.1 times -b_i, b_i < -0.1, for all features of a pentagon",
+    tolerance="3 % below: what 5,000 steps leave to go; 10 % above: trained ones have up to 2 %",
     departs="The paper gives ||W_i|| = 1 / (1 - b_i), with b_i of the other sign, as a heuristic; it is not "
     "met.",
 )
@@ -87,7 +87,7 @@ def polygon_norm_and_bias(run: Run) -> Measured:
     shape = solution_name(model.factors)
     ratio = (model.features["norm"].astype(np.float64) ** 2 - 1) / np.where(model.b < 0, -model.b, np.nan)
     return Measured(
-        bool(shape == "pentagon" and model.b.max() < -0.1 and ratio.min() >= 0.98 and ratio.max() <= 1.52),
+        bool(shape == "pentagon" and model.b.max() < -0.1 and ratio.min() >= 0.97 and ratio.max() <= 1.1),
         f"{shape}; (||W_i||^2 - 1) / -b_i is {ratio.min():.3f} to {ratio.max():.3f}, b_i {model.b.min():.3f} "
         f"to {model.b.max():.3f}",
         {"ratio_min": ratio.min(), "ratio_max": ratio.max(), "bias_max": model.b.max()},
