@@ -222,26 +222,40 @@ CASES = {
         follow_up.remedies, another_penalty=shifted(follow_up.remedies),
         shuffled_W=scrambled(follow_up.remedies), dead=partial(follow_up.remedies, dead=True),
     ),
-    "l1-costs-features": case(follow_up.remedies, another_penalty=shifted(follow_up.remedies)),
+    "l1-costs-features": case(
+        follow_up.remedies, another_penalty=shifted(follow_up.remedies),
+        for_nothing=partial(follow_up.remedies, free=0.15),
+        dear_from_the_start=partial(follow_up.remedies, weakest=0.1),
+    ),
     "data-points-form-polygons": case(
         follow_up.memorization, no_polygon=partial(follow_up.memorization, polygons=False),
         doubled_points=partial(follow_up.memorization, doubled=True),
+        unfitted=partial(follow_up.memorization, unfitted=True),
         shuffled_W=scrambled(follow_up.memorization),
     ),
     "features-form-a-pentagon": case(
         follow_up.memorization, another_T=shifted(follow_up.memorization),
-        shuffled_W=scrambled(follow_up.memorization),
+        shuffled_W=scrambled(follow_up.memorization), six=partial(follow_up.memorization, sixth=True),
+        short=partial(follow_up.memorization, size=0.6), long=partial(follow_up.memorization, size=2.0),
     ),
     "data-points-first-features-later": case(
-        follow_up.memorization, another_T=shifted(follow_up.memorization)
+        follow_up.memorization, another_T=shifted(follow_up.memorization),
+        unfitted=partial(follow_up.memorization, unfitted=True),
+        useless=partial(follow_up.memorization, useless=True),
     ),
     "no-grokking": case(follow_up.memorization, grokking=partial(follow_up.memorization, late=True)),
-    "double-descent": case(follow_up.double_descent, another_T=shifted(follow_up.double_descent)),
+    "double-descent": case(
+        follow_up.double_descent, another_T=shifted(follow_up.double_descent),
+        early=partial(follow_up.double_descent, early=True),
+    ),
     "weight-decay-removes-the-bump": case(
-        follow_up.double_descent, not_removed=partial(follow_up.double_descent, decayed=False)
+        follow_up.double_descent, not_removed=partial(follow_up.double_descent, decayed=False),
+        dead=partial(follow_up.double_descent, dead=True),
     ),
     "larger-models-need-more-data": case(
         follow_up.double_descent, same_data=partial(follow_up.double_descent, moved=False),
+        early_too=partial(follow_up.double_descent, level=1.3),
+        no_bump=partial(follow_up.double_descent, level=-1.0),
         jumbled=changed(follow_up.double_descent, follow_up.jumbled_sizes),
     ),
     "capacity-is-used-up": case(follow_up.capacity, shuffled_W=scrambled(follow_up.capacity)),

@@ -97,8 +97,11 @@ def gaussian(spec: Spec) -> Spec:
     return replace(spec, W=[W], tables={"W_dec": decoder[None]})
 
 
-def remedies(dead: bool = False) -> Spec:
-    """Rotated digons, digons along the axes, fewer and fewer features (or none at once if `dead`), none."""
+def remedies(dead: bool = False, free: float = 0.175, weakest: float = 0.07) -> Spec:
+    """Rotated digons, digons along the axes, fewer and fewer features (or none at once if `dead`), none.
+
+    `weakest` and `free`: the loss ratios with the weakest penalty, and with the first without superposition.
+    """
     singles = [np.ones((1, 1))] * 5
 
     def model(alone: int, pairs: int) -> np.ndarray:
@@ -111,7 +114,7 @@ def remedies(dead: bool = False) -> Spec:
         counts[7:] = [(0, 0)] * 6
     weights = [model(*count) for count in counts]
     weights[0] = weights[0] @ rotation(5)
-    ratio = np.array([0.07] * 5 + [0.08] * 2 + [1.0 if dead else 0.175, 0.26, 0.4, 0.5, 0.7, 1.0])
+    ratio = np.array([weakest] * 5 + [0.08] * 2 + [1.0 if dead else free, 0.26, 0.4, 0.5, 0.7, 1.0])
     return Spec(
         experiment="remedies", W=weights, restarts=16,
         axes={"model.hidden_l1": np.geomspace(1e-4, 0.1, 13).tolist()},
@@ -122,11 +125,20 @@ def remedies(dead: bool = False) -> Spec:
 ROWS = [4, 5, 6, 20, 60, 200]
 
 
-def memorization(polygons: bool = True, late: bool = False, doubled: bool = False) -> Spec:
+def memorization(
+    polygons: bool = True,
+    late: bool = False,
+    doubled: bool = False,
+    unfitted: bool = False,
+    useless: bool = False,
+    sixth: bool = False,
+    size: float = 1.0,
+) -> Spec:
     """Data points in T-gons for small T, five features in a pentagon at T = 200 = 20 / p; n = 60.
 
     Test loss rises during training where it ends high; `late`: it falls at last. `doubled`: points in twos,
-    which are tight frames too where T is 4 or 6.
+    which are tight frames too where T is 4 or 6. `unfitted`: no data set is. `useless`: test loss never is below
+    the output 0's. `sixth`: a sixth feature lies beside the first. `size`: of all features at T = 200.
     """
     n, p, keys = 60, 0.1, np.arange(len(ROWS), dtype=np.uint64) + 7
     weights, test = [], np.array([1.0, 1.0, 1.0, 1.02, 2.2, 0.98])
@@ -139,8 +151,12 @@ def memorization(polygons: bool = True, late: bool = False, doubled: bool = Fals
         if doubled and T % 2 == 0:
             points = np.repeat(np.eye(2) if T == 4 else polygon(T // 2), 2, axis=0)
         weights.append(np.linalg.pinv(rows) @ points if T < 40 else np.ones((n, 2)))
-    weights[-1] = place(n, 2, (range(5), polygon(5)))
-    fitted = np.array([0, 0, 0, 0.4, 0.7, 0.95])
+    weights[-1] = size * place(n, 2, (range(5), polygon(5)))
+    if sixth:
+        weights[-1][5] = weights[-1][0]
+    if useless:
+        test = np.maximum(test, 1.01)
+    fitted = np.where(unfitted, 0.9, [0, 0, 0, 0.4, 0.7, 0.95])
     steps = np.arange(0, 5001, 500)
     way = np.clip((steps - 1000) / 3000, 0, 1)
     start = np.where(late, test + 0.6, np.minimum(test, 1))[:, None]
@@ -158,11 +174,21 @@ def memorization(polygons: bool = True, late: bool = False, doubled: bool = Fals
     )  # fmt: skip
 
 
-def double_descent(decayed: bool = True, moved: bool = True) -> Spec:
-    """m = 2 peaks at T = 150, not with weight decay 1 (where `decayed`), m = 4 at 500 (where `moved`)."""
+def double_descent(
+    decayed: bool = True, moved: bool = True, early: bool = False, dead: bool = False, level: float = 0.0
+) -> Spec:
+    """m = 2 peaks at T = 150, not with weight decay 1 (where `decayed`), m = 4 at 500 (where `moved`).
+
+    `early`: the bump begins at T = 25. `dead`: models of weight decay 1 answer 0. `level`: m = 4 comes to no
+    less at any T from 50 on, and to no more than 1.15 if that is below 0.
+    """
     n, p, rows = 20, 0.02, [5, 25, 50, 100, 150, 250, 500]
     bump = np.array([1.0, 1.01, 1.03, 1.5, 2.1, 1.4, 0.98])
+    if early:
+        bump[1:4] = 1.3
     flat, later = np.minimum(bump, 1.01), np.array([1, 1, 1, 1.01, 1.1, 1.4, 1.6])
+    later[2:] = np.maximum(later[2:], level) if level >= 0 else np.minimum(later[2:], 1.15)
+    flat = np.ones(7) if dead else flat
     curves = np.stack([bump, flat if decayed else bump, later if moved else bump])
     test = np.repeat(curves.reshape(-1), 3) * np.tile([0.99, 1, 1.01], 21)
     return Spec(
