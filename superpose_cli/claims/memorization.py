@@ -219,7 +219,7 @@ def double_descent(run: Run) -> Measured:
     experiment="double_descent_reduced",
     expected="more than 85 % of the peak's excess over 1 is gone, where it was at least 0.5; models of the "
     "largest data sets still learn, to a test loss below 1",
-    tolerance="15 % of the excess: the means of 3 and more data sets scatter; dead models have no bump either",
+    tolerance="15 % of the excess: the means of 3 and more data sets scatter; dead models have none either",
 )
 def weight_decay_removes_the_bump(run: Run) -> Measured:
     """Weight decay of 1 removes the bump in test loss."""

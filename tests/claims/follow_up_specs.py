@@ -137,7 +137,7 @@ def memorization(
     """Data points in T-gons for small T, five features in a pentagon at T = 200 = 20 / p; n = 60.
 
     Test loss rises during training where it ends high; `late`: it falls at last. `doubled`: points in twos,
-    which are tight frames too where T is 4 or 6. `unfitted`: no data set is. `useless`: test loss never is below
+    which are tight frames too where T is 4 or 6. `unfitted`: none is. `useless`: test loss never is below
     the output 0's. `sixth`: a sixth feature lies beside the first. `size`: of all features at T = 200.
     """
     n, p, keys = 60, 0.1, np.arange(len(ROWS), dtype=np.uint64) + 7
