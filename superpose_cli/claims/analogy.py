@@ -14,8 +14,10 @@ SECTION = "Definitions and Motivation"
 def _solved(run: Run, hidden_activation: str) -> list[tuple[Model, Analogies]]:
     """All analogies over the represented features, of models with at least three, the densest first."""
     need_setting(run, steps=3000, tied=True, hidden_bias=False)
+    every = models(run, hidden_activation=hidden_activation)
+    need(len(every) >= 2, f"needs 2 densities, the run has {len(every)}")
     found = []
-    for model in models(run, hidden_activation=hidden_activation):
+    for model in every:
         features = np.flatnonzero(model.represented)
         if 3 <= len(features) <= 24:
             kind = Kind(
@@ -25,7 +27,7 @@ def _solved(run: Run, hidden_activation: str) -> list[tuple[Model, Analogies]]:
             )
             shift = np.zeros(model.n_hidden)
             found.append((model, solve_analogies(model.W, model.decoder, model.b, shift, kind, features)))
-    need(len(found) >= 2, f"needs 2 models of 3 to 24 represented features, the run has {len(found)}")
+    must(len(found) >= 2, f"of {len(every)} models {len(found)} represent 3 to 24 features: fewer than 2")
     return sorted(found, key=lambda pair: -pair[0].p)
 
 
@@ -41,7 +43,7 @@ def _solved(run: Run, hidden_activation: str) -> list[tuple[Model, Analogies]]:
 )
 def analogies_are_exact(run: Run) -> Measured:
     """King - man + woman = queen holds exactly in a linear hidden layer, whether features are superposed or
-    not; a ReLU there breaks it.
+    not; a ReLU there breaks it where features are sparse.
     """
     linear, relu = _solved(run, "identity"), _solved(run, "relu")
     must(any(model.superposed.any() for model, _ in linear), "no model has superposition")
@@ -61,20 +63,28 @@ def analogies_are_exact(run: Run) -> Measured:
     citation="the project's own question; the paper draws no such figure",
     experiment="analogy",
     expected="the two largest outputs are queen's features in every analogy at the densest p, where features "
-    "are dedicated, and in fewer at the sparsest, where all are superposed",
-    tolerance="none: analogies are counted",
+    "are dedicated; at the sparsest, where all are superposed, in all but those whose queen's features are "
+    "more than 150 degrees apart, of which there are some",
+    tolerance="none: analogies are counted; 150 degrees: antipodal, as trained digons are",
 )
 def superposition_costs_retrieval(run: Run) -> Measured:
-    """What superposition costs an analogy is to tell its answer from other words: the outputs of superposed
-    features are not always the right ones.
+    """What superposition costs an analogy are the words of antipodal features, which cancel in the hidden
+    layer: the outputs of all other answers are right.
     """
     found = _solved(run, "identity")
     (dense, first), (sparse, last) = found[0], found[-1]
     shared = not dense.superposed.any() and bool(sparse.superposed[sparse.represented].all())
     return Measured(
-        shared and first.decoded == 1 and last.decoded < 1,
-        f"{100 * first.decoded:.0f} % at p = {dense.p:.3g}, {100 * last.decoded:.1f} % at p = {sparse.p:.3g}",
-        {"decoded_densest": first.decoded, "decoded_sparsest": last.decoded},
+        shared and first.decoded == 1 and last.decoded < 1 and last.decoded_there == 1 and last.apart > 150,
+        f"{100 * first.decoded:.0f} % at p = {dense.p:.3g}, {100 * last.decoded:.1f} % at p = {sparse.p:.3g}, "
+        f"where {100 * last.vanished:.1f} % of the answers vanish, their features at least {last.apart:.0f} "
+        f"degrees apart, and of the others {100 * last.decoded_there:.1f} % are right",
+        {
+            "decoded_densest": first.decoded,
+            "decoded_sparsest": last.decoded,
+            "vanished_sparsest": last.vanished,
+            "decoded_of_others": last.decoded_there,
+        },
     )
 
 
