@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,7 @@ def compiled(plan: Plan, capability: int) -> Any:
         constexprs={(names.index(name),): value for name, value in constants.items()},
         attrs={place: [["tt.divisibility", 16]] for place in aligned},
     )
-    options = {"num_warps": plan.warps, "num_stages": 1}
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=plan.options)
 
 
 def compile_plan(plan: Plan, capability: int) -> Code:
@@ -151,9 +151,13 @@ def batches(shapes: Iterable[Shape]) -> Iterator[tuple[str, InstanceBatch]]:
 
 
 def codes(
-    shapes: Iterable[Shape], dtypes: Sequence[str], architectures: Collection[int] = tuple(ARCHITECTURES)
+    shapes: Iterable[Shape],
+    dtypes: Sequence[str],
+    architectures: Collection[int] = tuple(ARCHITECTURES),
+    *,
+    measured: bool = True,
 ) -> Iterator[tuple[str, str, Code]]:
-    """(shape, dtype, code) of training and evaluating each shape, on each architecture that can hold it.
+    """(shape, dtype, code) of training and, if `measured`, evaluating each shape, on what can hold it.
 
     Tiny models take no products, whose rounding is all that a dtype is about: they come once.
     """
@@ -164,7 +168,7 @@ def codes(
             for capability, shared in able.items():
                 plan = plan_training(batch, "cuda", dtype, shared)
                 yield name, dtype, compile_plan(plan, capability)
-        for capability in able:
+        for capability in able if measured else ():
             yield name, "float32", compile_plan(plan_measure(batch, drawn=True), capability)
 
 
@@ -174,7 +178,8 @@ def print_table() -> None:
     title = ["shape", "dtype", *(name.replace("_", " ") for name in names)]
     for row in (title, ["---"] * len(title)):
         print(_row(row))  # noqa: T201
-    for shape, dtype, code in codes([*SHAPES.values(), *FEW, *UNTIED], tuple(PRECISIONS)):
+    others = codes([*FEW, *UNTIED], ("float32",), measured=False)
+    for shape, dtype, code in chain(codes(SHAPES.values(), tuple(PRECISIONS)), others):
         print(_row([shape, dtype, *(str(getattr(code, name)) for name in names)]), flush=True)  # noqa: T201
 
 

@@ -144,13 +144,10 @@ class TritonEngine:
         )
 
     def _launch(self, plan: Plan, count: int, *arguments: Any) -> None:
-        """Run a kernel for `count` instances; ConfigError where the GPU has too little for it.
-
-        One stage: Triton then fetches nothing ahead of the loop that may still write it.
-        """
+        """Run a kernel for `count` instances; ConfigError where the GPU has too little for it."""
 
         def run() -> None:
-            plan.kernel[plan.grid(count)](*arguments, *plan.constants, num_warps=plan.warps, num_stages=1)
+            plan.kernel[plan.grid(count)](*arguments, *plan.constants, **plan.options)
 
         if self._device.type == "cpu":
             with np.errstate(all="ignore"):  # the interpreter's numbers are NumPy's

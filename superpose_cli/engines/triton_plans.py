@@ -4,7 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from superpose_cli.engines.triton_measure import measure
-from superpose_cli.engines.triton_spec import PANEL_BYTES, PRECISIONS, Spec, is_tiny, padded, spec_of
+from superpose_cli.engines.triton_spec import (
+    PANEL_BYTES,
+    PRECISIONS,
+    Spec,
+    is_tiny,
+    lane_numbers,
+    padded,
+    spec_of,
+)
 from superpose_cli.engines.triton_tiles import train_panel, train_wide
 from superpose_cli.engines.triton_tiny import INSTANCES, LANES, train_tiny
 from superpose_cli.experiment.config import DataKind
@@ -20,6 +28,9 @@ TILE_FEATURES = 32
 WARP_NUMBERS = 128
 """Numbers of a padded W for each warp of a panel: 2, 4 or 8 warps. With 2 a panel of 32 x 16 spills three
 times as much as with 4; with 8 a model takes 1.4 times the instructions, and half as many are resident."""
+TINY_CAPS = {80: 26, 128: 74, 168: 106}
+"""Registers of a thread -> `lane_numbers` of models that do with them. Without a bound the compiler takes
+more than it needs, and 20 instances share a multiprocessor where 24 could, or 12 instead of 16."""
 INTERPRETED = (16, 64)
 """Instances and counters of a tiny program on a CPU, where any operation takes half a millisecond."""
 
@@ -35,6 +46,13 @@ class Plan:
     constants: tuple[Any, ...]
     """The kernel's last arguments, from the spec on."""
     warps: int
+    registers: int | None = None
+    """Of a thread at most; None: what the compiler takes."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Triton's. One stage: it then fetches nothing ahead of a loop that may still write it."""
+        return {"num_warps": self.warps, "num_stages": 1, "maxnreg": self.registers}
 
     def grid(self, count: int) -> tuple[int]:
         """Programs for `count` instances."""
@@ -60,7 +78,14 @@ def plan_training(batch: InstanceBatch, device: str, dtype: str, shared: int) ->
     )
     if is_tiny(family):
         constants = (spec, instances, lanes)
-        return Plan(kernel=train_tiny, spec=spec, per_program=instances, constants=constants, warps=INSTANCES)
+        return Plan(
+            kernel=train_tiny,
+            spec=spec,
+            per_program=instances,
+            constants=constants,
+            warps=INSTANCES,
+            registers=next((cap for cap, most in TINY_CAPS.items() if lane_numbers(family) <= most), None),
+        )
     if is_wide(family, shared):
         return Plan(kernel=train_wide, spec=spec, per_program=1, constants=(spec, *_tiles(family)), warps=8)
     N, M = padded(family.n_features), padded(family.n_hidden)

@@ -183,8 +183,7 @@ class Compiler(triton_gpu.TritonEngine):
         self._shared, self._held = 232_448, HeldTables(torch, self._device)
 
     def _launch(self, plan, count, *arguments):
-        options = {"num_warps": plan.warps, "num_stages": 1, "grid": plan.grid(count)}
-        made = plan.kernel.warmup(*arguments, *plan.constants, **options)
+        made = plan.kernel.warmup(*arguments, *plan.constants, **plan.options, grid=plan.grid(count))
         print(plan.kernel.__name__, sum(kind == "constexpr" for kind in made.src.signature.values()))
 
 triton.runtime.driver.set_active(Driver())

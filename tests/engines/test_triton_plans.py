@@ -26,3 +26,10 @@ from tests.engines.batches import BASE, make_batch
 def test_which_kernel_trains_what(change, kernel, warps):
     plan = plan_training(make_batch(replace(BASE, **change), 2), "cuda", "float32", 166_912)
     assert (plan.kernel.fn.__name__, plan.warps) == (kernel, warps)
+
+
+def test_small_models_take_no_more_registers_than_they_need():
+    sizes = [(2, 1), (5, 2), (6, 3), (8, 4), (40, 9)]
+    batches = [make_batch(replace(BASE, n_features=n, n_hidden=m), 2) for n, m in sizes]
+    plans = [plan_training(batch, "cuda", "float32", 166_912) for batch in batches]
+    assert [plan.options["maxnreg"] for plan in plans] == [80, 128, 168, None, None]
