@@ -76,7 +76,7 @@ def superposition_costs_retrieval(run: Run) -> Measured:
     shared = not dense.superposed.any() and bool(sparse.superposed[sparse.represented].all())
     return Measured(
         shared and first.decoded == 1 and last.decoded < 1 and last.decoded_there == 1 and last.apart > 150,
-        f"{100 * first.decoded:.0f} % at p = {dense.p:.3g}, {100 * last.decoded:.1f} % at p = {sparse.p:.3g}, "
+        f"{100 * first.decoded:.0f} % at p = {dense.p:.3g}; {100 * last.decoded:.1f} % at {sparse.p:.3g}, "
         f"where {100 * last.vanished:.1f} % of the answers vanish, their features at least {last.apart:.0f} "
         f"degrees apart, and of the others {100 * last.decoded_there:.1f} % are right",
         {
