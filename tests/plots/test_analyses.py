@@ -110,12 +110,12 @@ def test_one_neuron_tells_a_dedicated_feature_unless_the_space_is_rotated(tmp_pa
 
 
 def test_the_title_compares_kinds_inside_one_model_with_a_hidden_relu(tmp_path) -> None:
-    """Those of the rotated control, which one neuron does not tell, are neither pooled with them nor named."""
+    """Those of the rotated control, which one neuron does not tell, are neither pooled nor named."""
     mixed = np.vstack([np.eye(4), np.zeros((2, 4))])
     mixed[[4, 5], [2, 3]] = 1.0  # two features of their own, two pairs on one neuron each
     run = run_of(
-        tmp_path, [mixed @ ROTATION, mixed], axes={"model": ["relu_output", "relu_hidden"]}, feature_probability=0.3,
-        columns={"hidden_activation": np.array(["identity", "relu"])},
+        tmp_path, [mixed @ ROTATION, mixed], axes={"model": ["relu_output", "relu_hidden"]},
+        feature_probability=0.3, columns={"hidden_activation": np.array(["identity", "relu"])},
     )  # fmt: skip
     plotted = PLOTS["probing"](run, LIGHT)
     scores = PLOTS["probing"].select(run).scores[1]
