@@ -143,6 +143,16 @@ def test_an_objective_that_blew_up_counts_as_diverged(engine):
     assert found.failed_step[1] == 1
 
 
+@pytest.mark.parametrize("name", ["relu_output", "finite_full"])
+def test_a_bad_start_is_no_divergence(engine, name):
+    """Far above what a constant costs to the end, but no worse than it began."""
+    family = replace(FAMILIES[name], steps=1)
+    batch = make_batch(family, 3, init_std=np.array([0.1, 30.0, 30.0]), hidden_l1=np.zeros(3))
+    found = train(engine, batch)
+    assert (found.objective[1:] > 1000 * found.objective[0]).all()
+    assert found.status.tolist() == ["ok"] * 3
+
+
 def test_the_objective_is_what_was_trained(engine):
     batch = make_batch(replace(BASE, loss_reduction="sum"), 4)
     found = train(engine, batch)
