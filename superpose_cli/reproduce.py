@@ -11,15 +11,18 @@ import yaml
 
 from superpose_cli.claims.registry import claims
 from superpose_cli.claims.verify import Verified, verify
+from superpose_cli.engines import choose_engine
 from superpose_cli.engines.watch import Watch
 from superpose_cli.errors import ConfigError, SuperposeError
 from superpose_cli.evidence import speaking
 from superpose_cli.experiment.compose import load_experiment
 from superpose_cli.experiment.config_dir import config_dir, list_experiments
 from superpose_cli.experiment.fields import did_you_mean, shown
-from superpose_cli.pipeline import OUTPUTS, run_experiment
+from superpose_cli.pipeline import OUTPUTS, run_experiment, run_folder
+from superpose_cli.plots.names import check_name
 from superpose_cli.report.drawing import Kept, Studio
 from superpose_cli.report.page import chapter, render, write_page
+from superpose_cli.results.manifest import read_manifest
 from superpose_cli.results.run import Run, load_run
 from superpose_cli.session import RunResult
 
@@ -80,7 +83,9 @@ class Reproduced:
     """As far as it got."""
     verified: tuple[Verified, ...] = ()
     page: Path | None = None
-    """None where it was interrupted."""
+    """None where it was interrupted, or the page could not be written."""
+    unwritten: str = ""
+    """Why it could not."""
 
 
 def shipped() -> dict[str, tuple[str, ...]]:
@@ -89,21 +94,31 @@ def shipped() -> dict[str, tuple[str, ...]]:
     return {name: tuple(overrides or ()) for name, overrides in tree.items()}
 
 
-def chosen(only: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Those of `shipped` that are named, all if none is. ConfigError for a name that it lacks."""
-    all_, wanted = shipped(), set(only)
-    for name in wanted - set(all_):
-        raise ConfigError(
-            f"experiment {shown(name)} is not one that reproduce trains.{did_you_mean(name, list(all_))} "
-            f"There are: {', '.join(all_)}."
-        )
-    return {name: overrides for name, overrides in all_.items() if not wanted or name in wanted}
+def chosen(only: Iterable[str] | None) -> dict[str, tuple[str, ...]]:
+    """Those of `shipped` that `only` names; all of them for None.
+
+    ConfigError for a name that it lacks, and where `only` has none: whoever writes it does not want them all.
+    """
+    all_ = shipped()
+    if only is None:
+        return all_
+    wanted = list(only)
+    there = f"There are: {', '.join(all_)}."
+    if not wanted:
+        raise ConfigError(f"no experiment is named (leave --only out to train them all). {there}")
+    for name in wanted:
+        if name not in all_:
+            raise ConfigError(
+                f"experiment {shown(name)} is not one that reproduce trains."
+                f"{did_you_mean(name, list(all_))} {there}"
+            )
+    return {name: overrides for name, overrides in all_.items() if name in wanted}
 
 
 def reproduce(
     audience: Audience,
     *,
-    only: Iterable[str] = (),
+    only: Iterable[str] | None = None,
     quick: bool = False,
     overrides: Sequence[str] = (),
     outputs: Path = OUTPUTS,
@@ -115,18 +130,24 @@ def reproduce(
     Runs are those of `superpose sweep experiment=NAME` under `outputs`; those of the short form, which
     `quick` takes, are under outputs/quick. What is complete is not trained again, and an experiment that
     cannot be trained does not keep the others from it. `overrides` hold for all, after their own.
-    Ctrl-C, SIGTERM (while training) and `max_seconds` interrupt it, with no page written.
+    Ctrl-C, SIGTERM (while training) and `max_seconds` interrupt it, with no page written. A page that cannot
+    be written is told with the claims, which are not lost then. Raises ConfigError, before anything is begun,
+    for what is wrong with `only` and `overrides`, and SuperposeError where no experiment could be trained.
     """
-    began, experiments = time.monotonic(), chosen(only)
+    began = time.monotonic()
     folder = outputs / QUICK if quick else outputs
+    experiments = {
+        name: [f"experiment={name}", *(short if quick else ()), *overrides]
+        for name, short in chosen(only).items()
+    }
+    _check(overrides, experiments.values(), folder)
     stages: list[_Stage] = []
     with Studio() as studio:
-        for number, (name, short) in enumerate(experiments.items(), start=1):
+        for number, (name, lines) in enumerate(experiments.items(), start=1):
             left = None if max_seconds is None else max_seconds - (time.monotonic() - began)
             if left is not None and left <= 0:
                 break
             audience.entered(number, len(experiments), name)
-            lines = [f"experiment={name}", *(short if quick else ()), *overrides]
             stages.append(_train(name, lines, folder, left, audience, studio))
             if stages[-1].part.status == "interrupted":
                 break
@@ -137,17 +158,45 @@ def reproduce(
     parts = tuple(stage.settled(audience) for stage in stages)
     if len(parts) < len(experiments) or parts[-1].status == "interrupted":
         return Reproduced(status="interrupted", parts=parts)
-    done = [stage.kept for stage in stages if stage.kept]
-    if not done:
-        raise SuperposeError(f"no experiment came to its figures: {parts[0].error}")
+    trained = {stage.run.name: stage.run for stage in stages if stage.run}
+    if not trained:
+        refused = all(isinstance(stage.failure, ConfigError) for stage in stages)
+        raise (ConfigError if refused else SuperposeError)(
+            f"no experiment could be trained: {parts[0].error}"
+        )
     audience.doing("measuring claims")
     about = [one for one in claims() if experiments.keys() & set(one.experiments)]
-    trained = {stage.run.name: stage.run for stage in stages if stage.run}
     verified = verify([*({run.name: run for run in speaking(folder)} | trained).values()], about)
     audience.doing("writing the page")
     page = page or folder / (PAGE if len(experiments) == len(shipped()) else PARTIAL_PAGE)
-    write_page(page, _page(done, verified, quick))
-    return Reproduced(status="complete", parts=parts, verified=tuple(verified), page=page)
+    done = Reproduced(status="complete", parts=parts, verified=tuple(verified), page=page)
+    try:
+        write_page(page, _page([stage.kept for stage in stages if stage.kept], verified, quick))
+    except SuperposeError as error:
+        return replace(done, page=None, unwritten=_one_line(error))
+    return done
+
+
+def _check(overrides: Sequence[str], experiments: Iterable[Sequence[str]], folder: Path) -> None:
+    """ConfigError for what each experiment would be refused for in turn."""
+    config = load_experiment(overrides).variants[0]
+    for plot in config.plots:
+        check_name(plot)
+    engine = choose_engine(config.engine, ()).engine
+    named = config.engine.name != "auto"
+    if named and all(_is_by_another(engine.numerics, lines, folder) for lines in experiments):
+        raise ConfigError(
+            f"{folder} holds what is asked for by another engine or precision than {engine.numerics}: leave "
+            f"--engine out to go on with that, or reproduce in another working directory"
+        )
+
+
+def _is_by_another(numerics: str, lines: Sequence[str], folder: Path) -> bool:
+    """Whether an experiment was begun with other numerics; False for what its turn will tell of."""
+    try:
+        return read_manifest(run_folder(load_experiment(lines), None, folder, False)).numerics != numerics
+    except SuperposeError:
+        return False
 
 
 @dataclass(kw_only=True)
@@ -155,6 +204,8 @@ class _Stage:
     """An experiment on its way: what is known of it, and its figures once they are ordered and drawn."""
 
     part: Part
+    failure: SuperposeError | None = None
+    """Why it could not be trained."""
     run: Run | None = None
     """Once it is complete."""
     ordered: Future[Kept] | None = None
@@ -188,7 +239,7 @@ def _train(
             # Not the stored list: an older run of the experiment may have had another.
             stage.ordered = studio.order(stage.run, asked.variants[0].plots)
     except SuperposeError as error:
-        stage.part = replace(stage.part, error=_one_line(error))
+        stage.failure, stage.part = error, replace(stage.part, error=_one_line(error))
     return stage
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from superpose_cli import reproduce as module
 from superpose_cli.claims.base import Measured, claim
-from superpose_cli.errors import ConfigError, SuperposeError
+from superpose_cli.errors import ConfigError
 from superpose_cli.experiment.compose import load_experiment
 from superpose_cli.experiment.config_dir import config_dir, list_experiments
 from superpose_cli.experiment.grid import Grid
@@ -88,6 +88,7 @@ def test_all_is_trained_drawn_measured_and_told(tmp_path: Path) -> None:
         *("measuring claims", "writing the page"),
     ]
     assert done.page == tmp_path / "quick" / "reproduce.html"
+    assert done.page is not None
     page = done.page.read_text(encoding="utf-8")
     assert page.count("<img ") == 2
     assert "Five features in two dimensions" in page
@@ -216,7 +217,7 @@ def test_an_experiment_that_cannot_be_trained_does_not_keep_the_others_from_it(
     assert [part.status for part in done.parts] == ["failed", "complete"]
     assert "n_hidden" in done.parts[0].error
     assert done.page is not None
-    with pytest.raises(SuperposeError, match="n_hidden"):
+    with pytest.raises(ConfigError, match=r"no experiment could be trained: .*n_hidden"):
         quick(tmp_path, only=["intro"])
 
 
@@ -243,7 +244,51 @@ def test_claims_are_those_about_the_chosen_experiments(
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'intro'"):
         chosen(["intros"])
-    assert list(chosen([])) == list(PAIR)
+    assert list(chosen(None)) == list(PAIR)
+
+
+def test_naming_nothing_is_not_naming_all(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no experiment is named"):
+        quick(tmp_path, only=[], max_seconds=0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["engine.name=fast"], "no engine 'fast'"),
+        (["engine.name=torch,numba"], "engine.name"),
+        (["engine.device=gpu"], "must be auto, cpu, cuda"),
+        (["engine.name=numba", "engine.dtype=float64"], "float64"),
+        (["plots=[nothing]"], "no plot 'nothing'"),
+        (["train.stepz=3"], "stepz"),
+    ],
+)
+def test_what_is_wrong_for_all_is_told_once_and_nothing_begun(
+    tmp_path: Path, overrides: list[str], told: str
+) -> None:
+    listener = Listener()
+    with pytest.raises(ConfigError, match=told):
+        quick(tmp_path, listener, overrides=overrides)
+    assert listener.heard == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_engine_is_refused_where_another_one_has_done_it_all(tmp_path: Path) -> None:
+    quick(tmp_path, only=["intro"])
+    precise = ["engine.name=torch", "engine.dtype=float64"]
+    listener = Listener()
+    with pytest.raises(ConfigError, match="leave --engine out"):
+        quick(tmp_path, listener, only=["intro"], overrides=precise)
+    assert listener.heard == []
+    assert [part.status for part in quick(tmp_path, overrides=precise).parts] == ["failed", "complete"]
+
+
+def test_a_page_that_cannot_be_written_leaves_the_claims(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = quick(tmp_path, only=["intro"], page=tmp_path / "file" / "page.html")
+    assert (done.status, done.page) == ("complete", None)
+    assert "cannot write" in done.unwritten
+    assert any("intro" in one.claim.experiments for one in done.verified)
 
 
 def test_no_experiment_is_listed_twice() -> None:

@@ -9,6 +9,7 @@ import typer
 from superpose_cli.cli import options
 from superpose_cli.cli.output import INTERRUPTED, print_json
 from superpose_cli.cli.report import writable_file
+from superpose_cli.errors import SuperposeError
 
 if TYPE_CHECKING:
     from superpose_cli.reproduce import Part, Reproduced
@@ -69,8 +70,12 @@ def reproduce(
     from superpose_cli.cli.stages import stages_for
     from superpose_cli.reproduce import reproduce as reproduce_all
 
-    names = [name.strip() for text in only or () for name in text.split(",") if name.strip()]
-    overrides = [f"engine.{key}={value}" for key, value in (("name", engine), ("device", device)) if value]
+    names = None
+    if only is not None:
+        given = (name.strip() for text in only for name in text.split(","))
+        names = list(dict.fromkeys(filter(None, given)))
+    asked = {"name": engine, "device": device}
+    overrides = [f"engine.{key}={value}" for key, value in asked.items() if value is not None]
     resume = _command(quick, names, out, engine, device)
     with stages_for(quiet) as stages:
         try:
@@ -95,6 +100,8 @@ def reproduce(
     failed = [part.name for part in done.parts if part.status == "failed"]
     if failed:
         typer.echo(f"failed: {', '.join(failed)}", err=True)
+    if done.unwritten:
+        raise SuperposeError(f"{done.unwritten} (--out FILE): nothing is trained again for it")
     if failed or any(one.outcome.verdict == "fails" for one in done.verified):
         raise typer.Exit(1)
 
@@ -110,13 +117,14 @@ def _print(done: "Reproduced", resume: str, *, json_: bool) -> None:
             "status": done.status,
             "experiments": [_record(part) for part in done.parts],
         }
-        if done.page is None:
+        if done.status == "interrupted":
             print_json(record | {"resume": resume})
         else:
             print_json(record | facts(done.verified) | {"report": done.page})
-    elif done.page is not None:
+    elif done.status == "complete":
         print_verified(Console(), done.verified)
-        typer.echo(str(done.page))
+        if done.page is not None:
+            typer.echo(str(done.page))
 
 
 def _record(part: "Part") -> dict[str, Any]:
@@ -127,11 +135,13 @@ def _record(part: "Part") -> dict[str, Any]:
     return record | {"figures": list(part.figures), "left_out": list(part.left_out)}
 
 
-def _command(quick: bool, names: list[str], out: Path | None, engine: str | None, device: str | None) -> str:
+def _command(
+    quick: bool, names: list[str] | None, out: Path | None, engine: str | None, device: str | None
+) -> str:
     """The command that goes on."""
     words = ["superpose", "reproduce", *(["--quick"] if quick else [])]
     for option, value in (
-        ("--only", ",".join(names)), ("--out", out), ("--engine", engine), ("--device", device)
+        ("--only", ",".join(names or ())), ("--out", out), ("--engine", engine), ("--device", device)
     ):  # fmt: skip
         words += [option, str(value)] if value else []
     return shlex.join(words)

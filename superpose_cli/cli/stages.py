@@ -66,7 +66,10 @@ class StageLines(Lines):
 
 
 class StageBar(StageLines, Bar):
-    """One bar over all experiments, which tells of the one at hand."""
+    """One bar over all experiments, which tells of the one at hand as much as the terminal has room for."""
+
+    BAR_WIDTH = 12
+    """Columns that are left to the bar, where telling less can do that."""
 
     def entered(self, number: int, total: int, name: str) -> None:
         super().entered(number, total, name)
@@ -79,8 +82,11 @@ class StageBar(StageLines, Bar):
 
     def progressed(self, instances: float, loss: float, instance_steps: int) -> None:
         done = (self.pace.stored + instances) / max(self.pace.total, 1)
-        told = self.pace.describe(instances, loss, instance_steps)
-        self.progress.update(self.task, completed=self.number - 1 + done, description=f"{self.label}  {told}")
+        told = [self.label, *self.pace.describe(instances, loss, instance_steps).split("  ")]
+        room = self.console.width - self.BAR_WIDTH
+        while len(told) > 3 and len("  ".join(told)) > room:
+            del told[2]  # what is between the counts and the time left
+        self.progress.update(self.task, completed=self.number - 1 + done, description="  ".join(told))
 
     def doing(self, what: str) -> None:
         self.progress.update(self.task, description=f"{self.label}  {what}".strip())

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -113,14 +114,39 @@ def test_ctrl_c_between_trainings_too(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--only", "intros"), "Did you mean 'intro'"),
         (("--out", "."), "is a folder"),
         (("--max-seconds", "-1"), "--max-seconds"),
-        (("--engine", "nothing", "--only", "intro"), "nothing"),
+        (("--engine", "fast"), "no engine 'fast'"),
+        (("--engine", ""), "no engine ''"),
+        (("--device", "gpu"), "must be auto, cpu, cuda"),
+        (("--only", ","), "no experiment is named"),
+        (("--only", ""), "no experiment is named"),
     ],
 )
 def test_wrong_use_is_one_line(line: tuple[str, ...], told: str) -> None:
-    code = 1 if "nothing" in line else 2
-    refused = CliRunner().invoke(app, ["reproduce", *line])
-    assert refused.exit_code == code
-    assert told in refused.stderr
+    refused = superpose("reproduce", "--max-seconds=0", *line, exit_code=2)
+    (only,) = refused.stderr.splitlines()
+    assert told in only
+    assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize("json_", [[], ["--json"]])
+def test_a_page_that_cannot_be_written_is_told_after_the_claims(
+    monkeypatch: pytest.MonkeyPatch, json_: list[str]
+) -> None:
+    decided(monkeypatch, holds=True)
+    page = "a" * 250  # no file beside it has a longer name: the draft cannot be made
+    done = superpose("reproduce", "--quick", "--only", "intro", "--out", page, *json_, exit_code=1)
+    if json_:
+        record = json.loads(done.stdout)
+        assert (record["status"], record["report"], record["counts"]["holds"]) == ("complete", None, 1)
+    else:
+        assert done.stdout.splitlines()[-1] == "1 claim: 1 holds"
+    assert done.stderr.splitlines()[-1].startswith(f"superpose: error: cannot write {page}: ")
+
+
+def test_a_name_that_is_given_twice_counts_once() -> None:
+    line = ["--only", "energy_levels,intro,", "--only", "intro", "--max-seconds", "0"]
+    stopped = superpose("reproduce", *line, exit_code=130)
+    assert "to continue: superpose reproduce --only energy_levels,intro\n" in stopped.stderr
 
 
 def test_one_bar_tells_of_the_experiment_at_hand() -> None:
@@ -142,3 +168,22 @@ def test_one_bar_tells_of_the_experiment_at_hand() -> None:
     output = shown.getvalue()
     assert "2/5 geometry: failed: no room" in output
     assert "2.0 s of them compiling (once)" in output
+
+
+@pytest.mark.parametrize(("width", "kept"), [(140, "30.0k steps"), (100, "loss 0.01"), (80, "")])
+def test_a_narrow_terminal_keeps_the_bar_and_the_time_left(
+    width: int, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    with StageBar(Console(file=io.StringIO(), force_terminal=True, width=width)) as bar:
+        bar.entered(25, 28, "memorization_reduced")
+        bar.started(40, 10, "numba", "")
+        bar.progressed(5, 0.01, 10_000)
+        bar.pace.first = (time.monotonic() - 10, 5, 10_000)
+        bar.progressed(15, 0.01, 30_000)
+        (task,) = bar.progress.tasks
+        told = task.description
+    assert told.startswith("25/28 memorization_reduced  25/40 instances  ")
+    assert told.endswith(" s left")
+    assert kept in told
+    assert len(told) <= width - StageBar.BAR_WIDTH
