@@ -9,7 +9,7 @@ from superpose_cli.toy_model.philox import Stream
 
 TINY_REGISTERS = 384
 """Models of at most so many `lane_numbers` train in the registers of a warp each. Beyond, a thread spills
-more than a KB, and eight warps more than the first-level cache holds."""
+more than a KB, and eight warps more than the first-level cache of a Hopper holds."""
 LEAST = 16
 """The least length that a product may be summed over in Triton: shorter ones are padded."""
 HIDDEN_BYTES = {16: 65_536, 32: 90_112, 64: 163_840}
