@@ -68,8 +68,10 @@ def reproduce(
     Example: superpose reproduce --quick
     """
     from superpose_cli.cli.stages import stages_for
+    from superpose_cli.reproduce import QUICK
     from superpose_cli.reproduce import reproduce as reproduce_all
 
+    options.writable(options.OUTPUTS / QUICK if quick else options.OUTPUTS)
     names = None
     if only is not None:
         given = (name.strip() for text in only for name in text.split(","))

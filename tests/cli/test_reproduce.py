@@ -128,6 +128,13 @@ def test_wrong_use_is_one_line(line: tuple[str, ...], told: str) -> None:
     assert not Path("outputs").exists()
 
 
+def test_a_place_for_no_run_is_told_once() -> None:
+    Path("outputs").touch()
+    refused = superpose("reproduce", "--quick", exit_code=2)
+    (line,) = refused.stderr.splitlines()
+    assert "outputs is a file" in line
+
+
 @pytest.mark.parametrize("json_", [[], ["--json"]])
 def test_a_page_that_cannot_be_written_is_told_after_the_claims(
     monkeypatch: pytest.MonkeyPatch, json_: list[str]
