@@ -1,6 +1,4 @@
-"""The Geometry of Superposition: correlated and anticorrelated features, local bases, and the way to PCA."""
-
-from itertools import pairwise
+"""The Geometry of Superposition: correlated and anticorrelated features, and local bases."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +6,7 @@ import numpy.typing as npt
 from superpose_cli.claims.base import Measured, claim
 from superpose_cli.claims.stored import Model, models, must, need, need_setting
 from superpose_cli.results.run import Run
-from superpose_cli.toy_model.geometry import MERGED, cosines, set_cosines, solution_name, tegum_factors
+from superpose_cli.toy_model.geometry import cosines, solution_name, tegum_factors
 from superpose_cli.toy_model.metrics import F64, represented
 
 SECTION = "The Geometry of Superposition: correlated features"
@@ -22,10 +20,9 @@ def _of_sets(run: Run, n: int, kind: str, **settings: float) -> Model:
     return found[0]
 
 
-def _partners(model: Model) -> F64:
+def partners(model: Model) -> F64:
     """The cosines of features 2i and 2i + 1."""
-    first = np.arange(0, len(model.W) - 1, 2)
-    return model.cosines[first, first + 1]
+    return np.diagonal(model.cosines, 1)[::2]
 
 
 def _ends(run: Run, cell: int, shape: str) -> tuple[F64, F64]:
@@ -51,7 +48,7 @@ def _squares(run: Run) -> dict[float, tuple[npt.NDArray[np.bool_], F64]]:
 
     Whether partners have a right angle, else they are opposite; and the objective: each (K,).
     """
-    need_setting(run, restarts=8, steps=2000, n_hidden=2)
+    need_setting(run, restarts=24, steps=2000, n_hidden=2)
     cells = run.best(["cell", "data_kind", "n_features", "correlation"])
     cells = cells.loc[(cells["data_kind"] == "correlated") & (cells["n_features"] == 4)]
     need(bool((cells["correlation"] == 0).any()), "needs a cell of correlation 0 to compare with")
@@ -70,7 +67,7 @@ def _squares(run: Run) -> dict[float, tuple[npt.NDArray[np.bool_], F64]]:
     citation="correlated and anticorrelated features, two correlated pairs in the plane",
     experiment="correlated_sets",
     expected="of all restarts that end as a square at least 95 % have |cos| below 0.1 inside the pairs at "
-    "correlation 1; at correlation 0, where pairs do not matter, at most 85 %",
+    "correlation 1; at correlation 0, where pairs do not matter, at most 90 %",
     tolerance="0.1: six degrees; two thirds of all squares have partners at a right angle if pairs do "
     "not matter, so one square says nothing, and most of the restarts must be",
 )
@@ -83,7 +80,7 @@ def correlated_orthogonal(run: Run) -> Measured:
     share = {correlation: float(right.mean()) for correlation, (right, _) in found.items()}
     count = len(found[1.0][0])
     return Measured(
-        share[1.0] >= 0.95 and share[0.0] <= 0.85,
+        share[1.0] >= 0.95 and share[0.0] <= 0.9,
         f"right angles in {100 * share[1.0]:.0f} % of {count} squares at correlation 1, in "
         f"{100 * share[0.0]:.0f} % at 0",
         {"share_at_1": share[1.0], "share_at_0": share[0.0], "squares": count},
@@ -131,7 +128,8 @@ def partial_correlation_suffices(run: Run) -> Measured:
     citation="correlated and anticorrelated features, three correlated pairs in the plane",
     experiment="correlated_sets",
     expected="a hexagon in which partners have cos in 0.35 .. 0.65, as neighbours do; of the restarts that "
-    "represent all six, the best with partners over a right angle apart costs at least 1.5 times as much",
+    "represent all six at most a third has partners over a right angle apart, and these cost at least 1.5 "
+    "times as much",
     tolerance="0.15 around the regular hexagon's 1/2: partners may differ from neighbours of other pairs; "
     "1.5 is far above what solutions of one class differ by",
     departs="A solution with the partners of one pair in one direction costs 1 % more only, and more starts "
@@ -141,18 +139,24 @@ def correlated_side_by_side(run: Run) -> Measured:
     """Where there is no room for right angles, correlated features lie side by side: six in three pairs form
     a hexagon whose partners are neighbours.
     """
-    need_setting(run, restarts=8, steps=2000, n_hidden=2)
+    need_setting(run, restarts=24, steps=2000, n_hidden=2)
     model = _of_sets(run, 6, "correlated", correlation=1)
-    inside, shape = _partners(model), solution_name(model.factors)
+    inside, shape = partners(model), solution_name(model.factors)
     found, objective = _ends(run, int(model.row["cell"]), "")
     apart = objective[found.min(axis=1) < 0]
-    need(len(apart) > 0, "no restart represents all six with partners more than a right angle apart")
-    cost = float(apart.min() / model.row["objective"])
+    cost = float(apart.min() / model.row["objective"]) if len(apart) else np.inf
+    told = f", at {cost:.2f} times the cost" if len(apart) else ""
     return Measured(
-        bool(shape == "hexagon" and inside.min() >= 0.35 and inside.max() <= 0.65 and cost >= 1.5),
-        f"{shape}, cos {inside.min():.3f} to {inside.max():.3f} inside the pairs; {cost:.2f} times the cost "
-        f"in the best of {len(apart)} restarts with all six, and partners more than a right angle apart",
-        {"cosine_min": inside.min(), "cosine_max": inside.max(), "cost_apart": cost},
+        bool(
+            shape == "hexagon"
+            and inside.min() >= 0.35
+            and inside.max() <= 0.65
+            and 3 * len(apart) <= len(found)
+            and cost >= 1.5
+        ),
+        f"{shape}, cos {inside.min():.3f} to {inside.max():.3f} inside the pairs; of {len(found)} restarts "
+        f"with all six {len(apart)} have partners more than a right angle apart{told}",
+        {"cosine_min": inside.min(), "cosine_max": inside.max(), "apart": len(apart), "whole": len(found)},
     )
 
 
@@ -170,15 +174,16 @@ def anticorrelated_antipodal(run: Run) -> Measured:
     """Anticorrelated features prefer to be antipodal: a pair of which one at most is on disturbs nobody on
     one line.
     """
-    need_setting(run, restarts=8, steps=2000, n_hidden=2)
+    need_setting(run, restarts=16, steps=2000, n_hidden=2)
     model = _of_sets(run, 4, "anticorrelated")
-    inside, shape = float(_partners(model).max()), solution_name(model.factors)
+    inside, shape = float(partners(model).max()), solution_name(model.factors)
     found, objective = _ends(run, int(model.row["cell"]), "square")
     right = objective[np.abs(found).max(axis=1) < 0.1]
+    must(shape == "square" and inside < -0.95, f"{shape}, cos {inside:.4f} inside the pairs")
     need(len(right) > 0, "needs a square with right angles inside the pairs")
     own, other = float(model.row["objective"]), float(right.min())
     return Measured(
-        shape == "square" and inside < -0.95 and other > 1.5 * own,
+        other > 1.5 * own,
         f"{shape}, cos {inside:.4f} at most inside the pairs; it costs {own:.2g}, the best of {len(right)} "
         f"squares with right angles there {other:.2g}",
         {"cosine_max": inside, "cost": own, "cost_at_right_angles": other},
@@ -226,98 +231,10 @@ def local_bases(run: Run) -> Measured:
     )
 
 
-def _collapse(run: Run) -> dict[float, Model]:
-    """By density, the ReLU models of three correlated pairs in the plane."""
-    need_setting(run, restarts=16, steps=4000, data_kind="correlated", n_features=6, n_hidden=2, set_size=2)
-    found = {model.p: model for model in models(run, output_activation="relu")}
-    need(len(found) >= 6, f"needs 6 densities, the run has {len(found)}")
-    return dict(sorted(found.items()))
-
-
-@claim(
-    "collapse-staircase",
-    section=SECTION,
-    source="paper",
-    citation="collapsing of correlated features",
-    experiment="correlated_collapse",
-    expected="collapsed pairs (cos > 0.97) never decrease with p: 0 for p <= 0.05, one or two between, 3 for "
-    "p >= 0.5",
-    tolerance="cos 0.97 is 14 degrees; partners of a hexagon are 60 degrees apart",
-)
-def collapse_staircase(run: Run) -> Measured:
-    """As correlated features get denser they collapse pair by pair, first none, then one after the other, at
-    last all.
-    """
-    merged = {p: int((set_cosines(model.W, 2) > MERGED).sum()) for p, model in _collapse(run).items()}
-    sparse = [count for p, count in merged.items() if p <= 0.05]
-    dense = [count for p, count in merged.items() if p >= 0.5]
-    need(bool(sparse and dense), "needs cells with p <= 0.05 and with p >= 0.5")
-    rising = all(left <= right for left, right in pairwise(merged.values()))
-    between = {1, 2} & set(merged.values())
-    return Measured(
-        rising and bool(between) and set(sparse) == {0} and set(dense) == {3},
-        ", ".join(f"{count} at p = {p:g}" for p, count in merged.items()),
-        {f"merged_at_{p:g}": count for p, count in merged.items()},
-    )
-
-
-@claim(
-    "collapse-starts-as-hexagon",
-    section=SECTION,
-    source="paper",
-    citation="collapsing of correlated features",
-    experiment="correlated_collapse",
-    expected="for p <= 0.05 a hexagon, partners 45 to 75 degrees apart",
-    tolerance="15 degrees around the hexagon's 60",
-)
-def collapse_starts_as_hexagon(run: Run) -> Measured:
-    """While they are sparse, three correlated pairs form a hexagon, partners side by side."""
-    found = [model for p, model in _collapse(run).items() if p <= 0.05]
-    need(bool(found), "needs a cell with p <= 0.05")
-    angles = np.degrees(np.arccos(np.concatenate([_partners(model) for model in found])))
-    shapes = {solution_name(model.factors) for model in found}
-    return Measured(
-        bool(shapes == {"hexagon"} and angles.min() >= 45 and angles.max() <= 75),
-        f"{', '.join(sorted(shapes))}, partners {angles.min():.0f} to {angles.max():.0f} degrees apart",
-        {"angle_min": angles.min(), "angle_max": angles.max()},
-    )
-
-
-@claim(
-    "collapse-ends-in-pca",
-    section=SECTION,
-    source="theory",
-    citation="the linear model on the same data, whose optimum is PCA (Eckart & Young 1936)",
-    experiment="correlated_collapse",
-    expected="loss over the linear model's at most 1 and at least 0.97 at the densest p, and below 0.9 at "
-    "the sparsest",
-    tolerance="3 %: the paper says that it becomes PCA, the ReLU still helps a little; 1 % above for "
-    "sampling",
-    departs="The pictures need not be alike: the sums of the three pairs have one variance, so that any "
-    "plane of theirs is as good for PCA.",
-)
-def collapse_ends_in_pca(run: Run) -> Measured:
-    """In the end the model of collapsed pairs does what PCA does."""
-    relu = _collapse(run)
-    linear = {model.p: model for model in models(run, output_activation="identity")}
-    both = sorted(set(relu) & set(linear))
-    need(bool(both) and both[-1] >= 0.6 and both[0] <= 0.05, "needs linear models at p <= 0.05 and p >= 0.6")
-    ratio = {p: relu[p].row["loss"] / linear[p].row["loss"] for p in both}
-    last, first = ratio[both[-1]], ratio[both[0]]
-    return Measured(
-        bool(0.97 <= last <= 1.01 and first < 0.9),
-        f"{last:.3f} at p = {both[-1]:g}, {first:.3f} at p = {both[0]:g}",
-        {"loss_over_linear_densest": last, "loss_over_linear_sparsest": first},
-    )
-
-
 CLAIMS = (
     correlated_orthogonal,
     partial_correlation_suffices,
     correlated_side_by_side,
     anticorrelated_antipodal,
     local_bases,
-    collapse_starts_as_hexagon,
-    collapse_staircase,
-    collapse_ends_in_pca,
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from superpose_cli.claims.base import Measured, claim
-from superpose_cli.claims.stored import models, must, need, need_setting
+from superpose_cli.claims.stored import Model, models, must, need, need_setting
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.geometry import solution_name
 from superpose_cli.toy_model.theory import ignored_feature_loss, linear_optimum
@@ -26,7 +26,7 @@ def linear_keeps_the_top(run: Run) -> Measured:
     """The linear model represents the m most important features, each in a dimension of its own, and ignores
     all others, at every sparsity.
     """
-    need_setting(run, steps=3000, data_kind="independent")
+    need_setting(run, restarts=4, steps=3000, data_kind="independent")
     off, over = [], []
     for model in models(run, output_activation="identity"):
         p, importance = model.features["feature_probability"], model.features["importance"]
@@ -99,6 +99,19 @@ def relu_superposes_when_sparse(run: Run) -> Measured:
     )
 
 
+def _where_superposition_begins(run: Run) -> Model:
+    """The ReLU model at the densest p with superposition: 0.5, or 0.4, where no start finds it at 0.5.
+
+    At 0.3 there are more pairs already.
+    """
+    every = sorted(models(run, output_activation="relu"), key=lambda model: -model.p)
+    need(sum(0.35 <= model.p <= 0.55 for model in every) >= 2, "needs cells at p = 0.5 and at p = 0.4")
+    found = [model for model in every if model.superposed.any()]
+    must(bool(found), "no density has superposition")
+    must(0.35 <= found[0].p <= 0.55, f"superposition begins at p = {found[0].p:g}, not at 0.5 or 0.4")
+    return found[0]
+
+
 @claim(
     "least-important-first",
     section=SECTION,
@@ -106,35 +119,43 @@ def relu_superposes_when_sparse(run: Run) -> Measured:
     citation="“Demonstrating Superposition”, the basic results: W^T W and the bars of interference over "
     "sparsity",
     experiment=("basic_small", "basic_large"),
-    expected="wherever a model has dedicated and superposed features, of all pairs of the one and the other "
-    "at least 90 % have the dedicated one more important, and the most important feature is dedicated",
-    tolerance="10 %: a random order has half; neighbours in importance cost nearly the same either way",
-    departs="In the large model, where a feature's importance is 0.9 times its neighbour's, one to three "
-    "such pairs stand the other way round at each density.",
+    expected="the first superposed features of the small model, at p = 0.5 or 0.4, are two, the least "
+    "important that the linear model keeps and the most important that it drops; wherever a model has "
+    "dedicated and superposed features, of all pairs of the one and the other at least 90 % have the "
+    "dedicated one more important, and the most important feature is one of two and more",
+    tolerance="none in the first two; 10 %: a random order has half; neighbours in importance cost nearly "
+    "the same either way",
+    departs="In the large model, where a feature's importance is 0.9 times its neighbour's, up to four "
+    "such pairs stand the other way round at each density, and the last dedicated one may be the second.",
 )
 def least_important_first(small: Run, large: Run) -> Measured:
     """Superposition begins with the least important of the represented features; the most important keep
     dimensions of their own for longest.
     """
-    told, shares, first = [], [], []
+    need_setting(small, restarts=6, steps=3000)
+    need_setting(large, steps=3000)
+    begins = _where_superposition_begins(small)
+    order = np.argsort(-begins.features["importance"], kind="stable")
+    edge = set(order[begins.n_hidden - 1 : begins.n_hidden + 1].tolist())
+    told, shares, tops = [], [], []
     for run in (small, large):
-        need_setting(run, steps=3000)
-        for model in models(run, output_activation="relu"):
-            dedicated, importance = model.represented & ~model.superposed, model.features["importance"]
-            if not (dedicated.any() and model.superposed.any()):
-                continue
-            ordered = importance[dedicated][:, None] > importance[model.superposed]
+        every = models(run, output_activation="relu")
+        found = [model for model in every if model.superposed.any() and model.dedicated.any()]
+        must(bool(found), f"no density of `{run.name}` has dedicated and superposed features")
+        for model in found:
+            importance = model.features["importance"]
+            ordered = importance[model.dedicated][:, None] > importance[model.superposed]
             shares.append(float(ordered.mean()))
-            first.append(bool(dedicated[importance.argmax()]))
+            tops.append(bool(model.dedicated[importance.argmax()] or model.dedicated.sum() == 1))
             told.append(
-                f"n = {len(dedicated)}, p = {model.p:g}: {ordered.sum()} of {ordered.size} pairs, "
-                f"{dedicated.sum()} dedicated"
+                f"n = {len(importance)}, p = {model.p:g}: {ordered.sum()} of {ordered.size} pairs, "
+                f"{model.dedicated.sum()} dedicated"
             )
-    must(bool(told), "no density has dedicated and superposed features")
+    first = np.flatnonzero(begins.superposed).tolist()
     return Measured(
-        min(shares) >= 0.9 and all(first),
-        "; ".join(told),
-        {"densities": len(told), "ordered_min": min(shares)},
+        set(first) == edge and min(shares) >= 0.9 and all(tops),
+        f"features {', '.join(map(str, first))} first; {'; '.join(told)}",
+        {"densities": len(told), "ordered_min": min(shares), "first": len(edge & set(first))},
     )
 
 
@@ -144,24 +165,21 @@ def least_important_first(small: Run, large: Run) -> Measured:
     source="paper",
     citation="“Demonstrating Superposition”: the first superposed features are antipodal pairs",
     experiment="basic_small",
-    expected="at the densest p with superposition every superposed feature belongs to a digon",
+    expected="superposition begins at p = 0.5 or 0.4, with two superposed features, a digon",
     tolerance="angles to within 10 degrees",
     departs="Where importances are equal or nearly so, others come first: three features 107 to 136 degrees "
     "apart in `intro`, pairs of features 100 to 150 degrees apart, then triangles, in `dimensionality`.",
 )
 def antipodal_pairs_first(run: Run) -> Measured:
     """Among features of unequal importance the first form of superposition is the antipodal pair."""
-    need_setting(run, steps=3000)
-    every = models(run, output_activation="relu")
-    need(min(model.p for model in every) <= 0.1, "needs a cell at p <= 0.1")
-    found = [model for model in every if model.superposed.any()]
-    must(bool(found), "no density has superposition")
-    first = max(found, key=lambda model: model.p)
-    paired = {i for factor in first.factors if factor.name == "digon" for i in factor.features}
+    need_setting(run, restarts=6, steps=3000)
+    first = _where_superposition_begins(run)
+    digons = [set(factor.features) for factor in first.factors if factor.name == "digon"]
+    superposed = set(np.flatnonzero(first.superposed).tolist())
     return Measured(
-        set(np.flatnonzero(first.superposed).tolist()) <= paired,
-        f"p = {first.p:g}: {solution_name(first.factors)}",
-        {"superposed": first.superposed.sum(), "in_digons": len(paired)},
+        digons == [superposed],
+        f"p = {first.p:g}: {solution_name(first.factors)}, {len(superposed)} superposed",
+        {"superposed": len(superposed), "digons": len(digons)},
     )
 
 
@@ -171,17 +189,18 @@ def antipodal_pairs_first(run: Run) -> Measured:
     source="theory",
     citation="the best constant for x_i is E x_i = p/2, at a cost of p/3 - p^2/4",
     experiment="basic_small",
-    expected="for p >= 0.03, the bias of every ignored feature over p/2 is 1, and its loss over I_i (p/3 - "
-    "p^2/4)",
-    tolerance="5 % in the bias and 10 % in the loss: what training leaves, and 65,536 drawn rows",
+    expected="for p >= 0.1, the bias of every ignored feature (||W_i|| < 0.1) over p/2 is 1, and its loss "
+    "over I_i (p/3 - p^2/4)",
+    tolerance="5 % in the bias and 10 % in the loss: what training leaves, and 65,536 drawn rows; sparser, "
+    "features of length 0.06 to 0.09 are on their way, with a bias up to 13 % lower",
 )
 def ignored_features_get_their_mean(run: Run) -> Measured:
     """A feature that is not represented is answered by its mean, which the bias carries."""
-    need_setting(run, steps=3000, data_kind="independent")
+    need_setting(run, restarts=4, steps=3000, data_kind="independent")
     bias, loss = [], []
     for model in models(run, output_activation="relu"):
         p, importance = model.features["feature_probability"], model.features["importance"]
-        ignored = (model.features["norm"] < 0.1) & (p >= 0.03)
+        ignored = (model.features["norm"] < 0.1) & (p >= 0.1)
         bias += (model.b / (p / 2))[ignored].tolist()
         loss += (model.features["feature_loss"] / (importance * ignored_feature_loss(p)))[ignored].tolist()
     need(len(bias) >= 10, f"needs 10 ignored features, the run has {len(bias)}")
@@ -200,21 +219,26 @@ def ignored_features_get_their_mean(run: Run) -> Measured:
     citation="the linear optimum's loss ratio does not depend on p; an antipodal pair costs a share that "
     "falls with p",
     experiment="basic_small",
-    expected="loss of the ReLU model over the linear one's in 0.98 .. 1.02 at p = 1, and below 0.3 at p <= "
-    "0.03, falling all the way",
-    tolerance="2 %: losses on drawn rows",
+    expected="loss of the ReLU model over the linear one's in 0.98 .. 1.02 at p = 1, at most 1.02 elsewhere, "
+    "falling from p = 0.4 on, and below 0.3 at p <= 0.03",
+    tolerance="2 %: losses on drawn rows; at p = 0.5 a pair wins 4 %, which no start may have found",
 )
 def superposition_pays(run: Run) -> Measured:
     """With sparse features superposition beats the best linear model by far; with dense ones it does not."""
-    need_setting(run, steps=3000)
+    need_setting(run, restarts=4, steps=3000)
     linear = {model.p: float(model.row["loss"]) for model in models(run, output_activation="identity")}
     relu = {model.p: float(model.row["loss"]) for model in models(run, output_activation="relu")}
     ratio = {p: relu[p] / linear[p] for p in sorted(set(relu) & set(linear), reverse=True)}
     sparse = [value for p, value in ratio.items() if p <= 0.03]
     need(1.0 in ratio and bool(sparse), "needs both models at p = 1 and at p <= 0.03")
-    values = list(ratio.values())
+    values = [value for p, value in ratio.items() if p <= 0.4]
     return Measured(
-        abs(ratio[1.0] - 1) <= 0.02 and max(sparse) < 0.3 and bool((np.diff(values) < 0).all()),
+        bool(
+            abs(ratio[1.0] - 1) <= 0.02
+            and max(ratio.values()) <= 1.02
+            and (np.diff(values) < 0).all()
+            and max(sparse) < 0.3
+        ),
         ", ".join(f"{value:.3f} at p = {p:g}" for p, value in ratio.items()),
         {f"ratio_at_{p:g}": value for p, value in ratio.items()},
     )

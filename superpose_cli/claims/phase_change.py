@@ -41,19 +41,24 @@ def _solutions(
     return best_solution(losses), second >= CLEAR * best
 
 
+def _whole(found: Sequence[Model]) -> npt.NDArray[np.str_]:
+    """By cell, the solution that all features of the best restart are in."""
+    return fates(
+        *(np.stack([model.features[name] for model in found]) for name in ("regime", "norm", "row_sum"))
+    )
+
+
 def _agreement(
-    found: Sequence[Model], solution: npt.NDArray[np.str_], clear: npt.NDArray[np.bool_], least: float
+    fate: npt.NDArray[np.str_], wanted: npt.NDArray[np.str_], clear: npt.NDArray[np.bool_]
 ) -> Measured:
-    """In how many cells the best restart's last feature has the fate that it has in the solution."""
-    fate = np.where(solution == "others_superposed", "dedicated", solution)
-    agrees = fate == np.array([model.features["regime"].astype(str)[-1] for model in found])
-    fates = len(np.unique(fate))
-    need(fates == 3, f"needs cells of all three fates, the map has {fates}")
+    """In how many cells the last feature has the fate that it has in the solution."""
+    agrees, kinds = fate == wanted, len(np.unique(wanted))
+    need(kinds == 3, f"needs cells of all three fates, the map has {kinds}")
     return Measured(
-        bool(agrees.mean() >= least and agrees[clear].mean() >= least + 0.01),
-        f"{100 * agrees.mean():.1f} % of {len(found)} cells, {100 * agrees[clear].mean():.1f} % of the "
+        bool(agrees.mean() >= 0.95 and agrees[clear].mean() >= 0.96),
+        f"{100 * agrees.mean():.1f} % of {len(fate)} cells, {100 * agrees[clear].mean():.1f} % of the "
         f"{clear.sum()} where theory is clear",
-        {"agreement": agrees.mean(), "agreement_where_clear": agrees[clear].mean(), "cells": len(found)},
+        {"agreement": agrees.mean(), "agreement_where_clear": agrees[clear].mean(), "cells": len(fate)},
     )
 
 
@@ -64,7 +69,7 @@ def _agreement(
     citation="loss of ignoring p/3 - p^2/4, of an antipodal pair (1 + r) p^2 / 6, both derived",
     experiment="phase_2_in_1",
     expected="the best restart has the fate of least cost in 95 % of the cells, in 96 % where theory is "
-    "clear",
+    "clear; a superposed pair is one of opposite signs",
     tolerance="theory fixes norms at 1 and the pair's bias at 0, so cells on its boundary may differ; clear: "
     "the second best costs 10 % more",
 )
@@ -72,9 +77,9 @@ def phase_2_in_1_agrees(run: Run) -> Measured:
     """Whether the second of two features in one dimension is ignored, superposed or dedicated is decided by
     which of the three costs least.
     """
-    need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, output_activation="relu")
+    need_setting(run, restarts=6, steps=200, n_features=2, n_hidden=1, output_activation="relu")
     found = models(run)
-    return _agreement(found, *_solutions(found, phase_2_in_1), 0.95)
+    return _agreement(_whole(found), *_solutions(found, phase_2_in_1))
 
 
 @claim(
@@ -96,13 +101,12 @@ def phase_3_in_2_agrees(run: Run) -> Measured:
     """With three features in two dimensions there is a fourth solution, the two others in superposition; the
     cheapest solution decides what becomes of the extra feature, and but for dense features of the others.
     """
-    need_setting(run, restarts=4, steps=200, n_features=3, n_hidden=2, output_activation="relu")
+    need_setting(run, restarts=6, steps=200, n_features=3, n_hidden=2, output_activation="relu")
     found = models(run)
     solution, clear = _solutions(found, phase_3_in_2)
-    extra = _agreement(found, solution, clear, 0.95)
-    whole = fates(
-        *(np.stack([model.features[name] for model in found]) for name in ("regime", "norm", "row_sum"))
-    )
+    last = np.array([model.features["regime"].astype(str)[-1] for model in found])
+    extra = _agreement(last, np.where(solution == "others_superposed", "dedicated", solution), clear)
+    whole = _whole(found)
     dense = np.array([model.p for model in found]) >= DENSE
     sparse = clear & ~dense
     agree = {name: (whole == name)[sparse & (solution == name)] for name in np.unique(solution[sparse])}
@@ -126,13 +130,14 @@ def phase_3_in_2_agrees(run: Run) -> Measured:
     source="theory",
     citation="(1 + r) p^2 / 6, derived",
     experiment="phase_2_in_1",
-    expected="trained loss over theory's between 0.9 and 1.01 wherever p <= 0.2 and the pair is superposed",
+    expected="where p <= 0.2 and the pair is superposed, trained loss over theory's at least 0.9 everywhere, "
+    "and at most 1.01 in 95 % of the cells",
     tolerance="norms and biases, which theory fixes, are free: they win up to 9 % at p = 0.2 and extreme r; "
-    "1 % is what 1,000 steps leave to go",
+    "1 % is what 1,000 steps leave to go; in 5 % of the cells no restart at all may have got there",
 )
 def antipodal_pair_cost(run: Run) -> Measured:
     """A superposed pair is antipodal, and costs only what rows with both features on cost."""
-    need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, loss_method="population")
+    need_setting(run, restarts=6, steps=200, n_features=2, n_hidden=1, loss_method="population")
     sparse = [model for model in models(run) if model.p <= 0.2]
     need(len(sparse) >= 20, f"needs 20 cells with p <= 0.2, the run has {len(sparse)}")
     pairs = [model for model in sparse if model.superposed.all()]
@@ -140,11 +145,17 @@ def antipodal_pair_cost(run: Run) -> Measured:
     theory = np.array([float(antipodal_pair_loss(model.p, model.row["last_importance"])) for model in pairs])
     ratio = np.array([2 * model.row["loss"] for model in pairs]) / theory
     opposite = all(model.G[0, 1] < 0 for model in pairs)
+    arrived = ratio <= 1.01
     return Measured(
-        bool(opposite and ratio.min() >= 0.9 and ratio.max() <= 1.01),
-        f"{ratio.min():.3f} to {ratio.max():.4f} in {len(pairs)} cells, "
+        bool(opposite and ratio.min() >= 0.9 and arrived.mean() >= 0.95),
+        f"{ratio.min():.3f} to {ratio.max():.4f} in {len(pairs)} cells, at most 1.01 in {arrived.sum()}, "
         f"{'all' if opposite else 'not all'} antipodal",
-        {"loss_over_theory_min": ratio.min(), "loss_over_theory_max": ratio.max(), "cells": len(pairs)},
+        {
+            "loss_over_theory_min": ratio.min(),
+            "loss_over_theory_max": ratio.max(),
+            "arrived": arrived.mean(),
+            "cells": len(pairs),
+        },
     )
 
 
@@ -154,7 +165,7 @@ def _crossings(run: Run) -> list[tuple[float, Branch, Crossing]]:
     For r in 0.3 .. 3.5 but not near 1, where the change happens at dense p, without a clean phase; at 4 of
     them at least.
     """
-    need_setting(run, restarts=4, steps=200, n_features=2, n_hidden=1, loss_method="population")
+    need_setting(run, restarts=8, steps=200, n_features=2, n_hidden=1, loss_method="population")
     columns = ["feature_probability", "loss", "loss_ratio"]
     rows = restarts(run, ["last_importance", *columns], ["regime", "norm", "row_sum"])
     r = rows["last_importance"]
@@ -189,22 +200,27 @@ def _crossings(run: Run) -> list[tuple[float, Branch, Crossing]]:
     source="theory",
     citation="p* = 4r/(2 + 5r) for r <= 1 and 4/(5 + 2r) for r >= 1: where the two costs are equal",
     experiment="phase_2_in_1",
-    expected="the trained losses of the two branches cross at 0.97 to 1.2 times p*, for r in 0.3 .. 0.8, "
-    "1.25 .. 3.5",
-    tolerance="trained pairs cost less than theory's at dense p, so they win up to a p higher by 4 to 13 %; "
-    "near r = 1 there is no clean phase",
+    expected="the trained losses of the two branches cross at 0.995 to 1.15 times p*, for r in 0.3 .. 0.8, "
+    "1.25 .. 3.5, but for one importance at most",
+    tolerance="trained pairs cost less than theory's at dense p, so they win up to a p higher by 7 to 9 %; a "
+    "p* that is wrong by 10 % fails. At one importance all restarts of a branch may be stuck next to the "
+    "crossing; near r = 1 there is no clean phase",
 )
 def phase_boundary_is_theorys(run: Run) -> Measured:
     """Superposition begins at a definite sparsity, which depends on the relative importance as the two costs
     do.
     """
     found = _crossings(run)
-    ratio = [cross.at / float(phase_boundary(r)) for r, _, cross in found]
+    ratio = np.array([cross.at / float(phase_boundary(r)) for r, _, cross in found])
     told = [f"{cross.at:.2f} (r = {r:.2g})" for r, _, cross in found]
     return Measured(
-        min(ratio) >= 0.97 and max(ratio) <= 1.2,
-        f"at p = {', '.join(told)}: {min(ratio):.2f} to {max(ratio):.2f} times p*",
-        {"crossing_over_theory_min": min(ratio), "crossing_over_theory_max": max(ratio), "rows": len(ratio)},
+        int(((ratio < 0.995) | (ratio > 1.15)).sum()) <= 1,
+        f"at p = {', '.join(told)}: {ratio.min():.2f} to {ratio.max():.2f} times p*",
+        {
+            "crossing_over_theory_min": ratio.min(),
+            "crossing_over_theory_max": ratio.max(),
+            "rows": len(ratio),
+        },
     )
 
 

@@ -56,6 +56,11 @@ class Model:
         """(n,): represented with D_i < 0.9."""
         return self.features["regime"].astype(str) == "superposed"
 
+    @property
+    def dedicated(self) -> npt.NDArray[np.bool_]:
+        """(n,): represented with D_i of 0.9 and more."""
+        return self.represented & ~self.superposed
+
     @cached_property
     def G(self) -> F64:
         """(n, n): W W_dec^T."""

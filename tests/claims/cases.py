@@ -8,7 +8,7 @@ from tests.claims import correlated_specs as correlated
 from tests.claims import follow_up_specs as follow_up
 from tests.claims import geometry_specs as geometry
 from tests.claims import paper_specs as paper
-from tests.claims.specs import Spec, another_cell, random_directions
+from tests.claims.specs import Spec, another_cell, dead, linear, random_directions
 
 Builder = Callable[[], Spec]
 
@@ -61,22 +61,35 @@ CASES = {
     "relu-superposes-when-sparse": case(
         basic, linear=changed(basic, paper.all_linear), another_p=changed(basic, paper.reversed_densities)
     ),
-    "antipodal-pairs-first": case(basic, shuffled_W=scrambled(basic)),
+    "antipodal-pairs-first": case(
+        basic, shuffled_W=scrambled(basic), another_p=changed(basic, paper.reversed_densities)
+    ),
     "least-important-first": case(
-        basic, paper.large, most_important=changed(basic, paper.least_important_alone)
+        basic, paper.large, most_important=changed(basic, paper.least_important_alone),
+        begins_elsewhere=changed(basic, partial(paper.exchanged, p=0.5, one=4, other=6)),
+        out_of_order=changed(basic, partial(paper.exchanged, p=0.3, one=1, other=7)),
+        top_shares=changed(paper.large, partial(paper.exchanged, p=0.1, one=0, other=5)),
+        no_large=changed(paper.large, dead), linear_large=changed(paper.large, linear),
     ),
     "ignored-features-get-their-mean": case(basic, another_p=changed(basic, paper.reversed_densities)),
     "superposition-pays": case(
         basic, linear=changed(basic, paper.all_linear), another_p=changed(basic, paper.reversed_densities)
     ),
-    "phase-2-in-1": case(phase_2, shifted_theory=partial(phase_2, shift=3.0), another_p=shifted(phase_2)),
+    "phase-2-in-1": case(
+        phase_2, shifted_theory=partial(phase_2, shift=3.0), another_p=shifted(phase_2),
+        one_sign=partial(phase_2, signs=(1, 1)),
+    ),
     "phase-3-in-2": case(
         phase_3, another_p=shifted(phase_3), no_fourth=partial(phase_3, fourth=False)
     ),
     "antipodal-pair-cost": case(
-        phase_2, cheaper=partial(phase_2, shift=1.5), one_sign=partial(phase_2, signs=(1, 1))
+        phase_2, cheaper=partial(phase_2, shift=1.5), dearer=partial(phase_2, shift=0.99),
+        one_sign=partial(phase_2, signs=(1, 1)),
     ),
-    "phase-boundary": case(phase_2, another_p=partial(phase_2, shift=1.5)),
+    "phase-boundary": case(
+        phase_2, another_p=partial(phase_2, shift=1.5), at_lower_p=partial(phase_2, shift=0.96),
+        at_higher_p=partial(phase_2, shift=1.12),
+    ),
     "phase-change-first-order": case(phase_2, second_order=partial(phase_2, pair_slope=0.3)),
     "half-the-starts-are-stuck": case(
         phase_2, none_is=partial(phase_2, stuck=False), opposite_signs=partial(phase_2, signs=(-1, -1)),
@@ -118,14 +131,18 @@ CASES = {
         geometry.polytopes, other_bias=partial(geometry.polytopes, bias=-0.1),
         shuffled_W=scrambled(geometry.polytopes),
     ),
-    "pentagon-deforms": case(geometry.perturbed, rigid=partial(geometry.perturbed, rigid=True)),
+    "pentagon-deforms": case(
+        geometry.perturbed, rigid=partial(geometry.perturbed, rigid=True),
+        another_p=shifted(geometry.perturbed),
+    ),
     "pentagon-snaps": case(
         geometry.perturbed, digons_cheaper=partial(geometry.perturbed, digons_cost=0.7),
         digons_dearer=partial(geometry.perturbed, digons_cost=1.3),
         one_slope=partial(geometry.perturbed, digons_slope=0.4), shuffled_W=scrambled(geometry.perturbed),
+        another_p=shifted(geometry.perturbed),
     ),
     "correlated-orthogonal": case(
-        sets, swapped=partial(sets, swapped=True), indifferent=partial(sets, opposite=(3, 3, 3, 3)),
+        sets, swapped=partial(sets, swapped=True), indifferent=partial(sets, opposite=(9, 9, 9, 9)),
         at_no_correlation_too=partial(sets, opposite=(0, 0, 0, 0)),
     ),
     "partial-correlation-suffices": case(
@@ -133,8 +150,13 @@ CASES = {
         at_no_correlation_too=partial(sets, cost=(3.0, 3.0, 3.0, 3.0)),
     ),
     **{
-        name: case(sets, swapped=partial(sets, swapped=True), indifferent=partial(sets, apart=1.0001))
-        for name in ("correlated-side-by-side", "anticorrelated-antipodal")
+        name: case(
+            sets, swapped=partial(sets, swapped=True), indifferent=partial(sets, apart=1.0001), **others
+        )
+        for name, others in {
+            "correlated-side-by-side": {"most_are_apart": partial(sets, hexagons=2)},
+            "anticorrelated-antipodal": {},
+        }.items()
     },
     "local-bases": case(
         local_bases, shuffled_W=scrambled(local_bases), another_p=shifted(local_bases),
@@ -149,7 +171,10 @@ CASES = {
         shuffled_W=scrambled(correlated.collapse),
     ),
     "collapse-ends-in-pca": case(
-        correlated.collapse, another_p=changed(correlated.collapse, paper.reversed_densities)
+        correlated.collapse, another_p=changed(correlated.collapse, paper.reversed_densities),
+        shuffled_W=scrambled(correlated.collapse), cheaper=partial(correlated.collapse, last=0.95),
+        dearer=partial(correlated.collapse, last=1.03),
+        another_plane=partial(correlated.collapse, collapses=False),
     ),
     "jumps-hold-the-drops": case(
         paper.energy_levels, steady=partial(paper.energy_levels, steady=True),
@@ -259,7 +284,10 @@ CASES = {
         jumbled=changed(follow_up.double_descent, follow_up.jumbled_sizes),
     ),
     "capacity-is-used-up": case(follow_up.capacity, shuffled_W=scrambled(follow_up.capacity)),
-    "capacity-follows-importance": case(follow_up.capacity, another_importance=shifted(follow_up.capacity)),
+    "capacity-follows-importance": case(
+        follow_up.capacity, another_importance=shifted(follow_up.capacity),
+        falls_once=partial(follow_up.capacity, falls=True),
+    ),
     "dense-features-get-all-or-nothing": case(
         follow_up.capacity, another_p=shifted(follow_up.capacity), shuffled_W=scrambled(follow_up.capacity)
     ),

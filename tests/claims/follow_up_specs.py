@@ -206,12 +206,15 @@ def jumbled_sizes(spec: Spec) -> Spec:
     return replace(spec, tables={**spec.tables, "feature_loss": spec.tables["feature_loss"][order]})
 
 
-def capacity() -> Spec:
-    """The last feature shares one dimension with the first; the four others are two digons."""
+def capacity(falls: bool = False) -> Spec:
+    """The last feature shares one dimension with the first; the four others are two digons.
+
+    `falls`: once, as the last feature gets as important as the others.
+    """
     importance = [0.05, 0.2, 0.6, 1.0, 2.0, 6.0, 20.0]
     shares = {
         1.0: [0, 0, 0, 0.5, 1, 1, 1],
-        0.3: [0, 0, 0.4, 0.5, 0.6, 1, 1],
+        0.3: [0, 0, 0.4, 0.3 if falls else 0.5, 0.6, 1, 1],
         0.03: [0.45, 0.46, 0.48, 0.5, 0.52, 0.54, 0.55],
     }
     weights = []
@@ -220,8 +223,9 @@ def capacity() -> Spec:
             both = np.array([[np.sqrt(1 - share)], [-np.sqrt(share)]])
             weights.append(place(6, 3, ((0, 5), both), ((1, 2), DIGON), ((3, 4), DIGON)))
     return Spec(
-        experiment="capacity", W=weights, restarts=4,
+        experiment="capacity", W=weights, restarts=6,
         axes={P: list(shares), "importance.last_importance": importance},
+        tables={"importance": np.array([[1.0] * 5 + [r] for r in importance * len(shares)])},
     )  # fmt: skip
 
 

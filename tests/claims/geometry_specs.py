@@ -109,7 +109,7 @@ def perturbed(rigid: bool = False, digons_cost: float = 1.0, digons_slope: float
     """Digons below 0.27 times the others' density, above it a pentagon that deforms unless it is rigid."""
     ratio = np.geomspace(0.1, 10, 25)
     digons = np.vstack([polygon(4), np.zeros((1, 2))])
-    pentagons = [polygon(5) * np.r_[np.ones(4), 1 if rigid else 1 + 0.08 * np.log(x)][:, None] for x in ratio]
+    pentagons = [polygon(5) * np.r_[np.ones(4), 1 if rigid else 1 - 0.08 * np.log(x)][:, None] for x in ratio]
     cost = digons_cost * (ratio / 0.27) ** digons_slope, ratio**0.31 / 0.27**0.31
     weights = [W for W in pentagons for W in [digons] * 8 + [W] * 8]
     loss = np.repeat(np.stack(cost, axis=1).reshape(-1), 8)

@@ -22,26 +22,26 @@ def basic(
     name: str = "basic_small", n: int = 20, m: int = 5, decay: float = 0.7, turned: bool = True
 ) -> Spec:
     """The linear model's projector, and ReLU models with more and more digons, less important ones first."""
-    densities = np.array([1.0, 0.3, 0.1, 0.03, 0.01])
-    single, pairs = np.ones((1, 1)), [0, 3, 4, 5, 5]
+    densities, counts = np.array([1.0, 0.5, 0.4, 0.3, 0.1, 0.03, 0.01]), np.array([0, 1, 1, 3, 4, 5, 5])
+    counts *= m // 5
+    k, single = len(densities), np.ones((1, 1))
     turn, relu = rotation(m) if turned else np.eye(m), []
-    for count in (np.array(pairs) * m) // 5:
+    for count in counts:
         alone = m - count
         shared = [((alone + 2 * k, alone + 2 * k + 1), DIGON) for k in range(count)]
         relu.append(place(n, m, *(((i,), single) for i in range(alone)), *shared))
-    W = [np.eye(n, m)] * 5 + relu
+    W = [np.eye(n, m)] * k + relu
     importance = decay ** np.arange(n)
     p = np.tile(densities, 2)[:, None]
     kept = np.array([np.linalg.norm(w, axis=1) > 0 for w in W])
     cost = np.where(kept, 0.0, ignored_feature_loss(p))
-    cost[5:] += np.where(
-        kept[5:] & (np.arange(n) >= [[m - c] for c in (np.array(pairs) * m) // 5]), p[5:] ** 2 / 6, 0
-    )
+    cost[k:] += np.where(kept[k:] & (np.arange(n) >= m - counts[:, None]), p[k:] ** 2 / 6, 0)
     return Spec(
         experiment=name,
         W=[w @ turn for w in W],
         axes={"model": ["linear", "relu_output"], P: densities.tolist()},
-        columns={"output_activation": np.repeat(np.array(["identity", "relu"], dtype=object), 5)},
+        restarts=6,
+        columns={"output_activation": np.repeat(np.array(["identity", "relu"], dtype=object), k)},
         tables={
             "importance": importance.tolist(),
             "b": np.where(kept, 0.0, p / 2),
@@ -75,6 +75,16 @@ def least_important_alone(spec: Spec) -> Spec:
     return replace(spec, tables=dict(spec.tables) | {"importance": spec.tables["importance"][::-1]})
 
 
+def exchanged(spec: Spec, p: float, one: int, other: int) -> Spec:
+    """Two features of the ReLU model at p in each other's place."""
+    W = list(spec.W)
+    cell = len(W) // 2 + list(spec.axes[P]).index(p)
+    order = np.arange(len(W[cell]))
+    order[[one, other]] = other, one
+    W[cell] = W[cell][order]
+    return replace(spec, W=W)
+
+
 def intro() -> Spec:
     square = np.vstack([polygon(4), np.zeros((1, 2))])
     best = [np.eye(5, 2), square, square, 1.1 * polygon(5), 1.1 * polygon(5)]
@@ -100,7 +110,7 @@ def phase_2(
     cheap: bool = False,
     densities: int = 20,
 ) -> Spec:
-    """Of four restarts a cell one is an antipodal pair, one keeps a feature alone, two have one sign.
+    """Of eight restarts a cell two are an antipodal pair, two keep a feature alone, four have one sign.
 
     The pair costs what it does at p / `shift`; or, with `pair_slope`, as much as one feature alone times
     (p / p*)^pair_slope. Without `stuck` all restarts are pairs. `signs`: of the second weight of the pair,
@@ -113,16 +123,16 @@ def phase_2(
     if pair_slope is not None:
         pair = alone * (p / 0.4) ** pair_slope
     other = pair if cheap else np.maximum(r, 1) * ignored_feature_loss(p)
-    loss = np.stack([pair, other, alone, other] if stuck else [pair] * 4, axis=1).reshape(-1)
+    loss = np.stack([pair, other, alone, other] * 2 if stuck else [pair] * 8, axis=1).reshape(-1)
     both, others = (np.array([[1.0], [sign]]) for sign in signs)
     weights = []
     for keeps_first in r <= 1:
         one = np.eye(2)[:, [0 if keeps_first else 1]]
-        weights += [both, others, one, others] if stuck else [both] * 4
+        weights += [both, others, one, others] * 2 if stuck else [both] * 8
     importance = np.stack([np.ones_like(r), r], axis=1)
-    ratio = loss / np.repeat((1 + r) * ignored_feature_loss(p), 4)
+    ratio = loss / np.repeat((1 + r) * ignored_feature_loss(p), 8)
     return Spec(
-        experiment="phase_2_in_1", W=weights[::4], all_W=weights, restarts=4,
+        experiment="phase_2_in_1", W=weights[::8], all_W=weights, restarts=8,
         axes={P: np.geomspace(1, 0.01, densities).tolist(), R: np.geomspace(0.1, 10, 12).tolist()},
         columns={"loss_method": "population"},
         instances={"objective": loss, "loss": loss / 2, "loss_ratio": ratio},
@@ -132,13 +142,14 @@ def phase_2(
 
 def pairs_end(spec: Spec) -> Spec:
     """No restart is a pair where one feature alone is cheaper."""
-    pair, alone = (np.asarray(spec.instances["loss"])[k::4] for k in (0, 2))
+    pair, alone = (np.asarray(spec.instances["loss"])[k::8] for k in (0, 2))
     ends = np.flatnonzero(pair > alone)
     assert spec.all_W is not None
     weights, loss = list(spec.all_W), np.array(spec.instances["loss"])
-    for cell in ends.tolist():
-        weights[4 * cell] = weights[4 * cell + 2]
-    loss[4 * ends] = alone[ends]
+    for first in (0, 4):
+        for cell in ends.tolist():
+            weights[8 * cell + first] = weights[8 * cell + 2]
+        loss[8 * ends + first] = alone[ends]
     ratio = spec.instances["loss_ratio"] * loss / spec.instances["loss"]
     return replace(spec, all_W=weights, instances={"objective": 2 * loss, "loss": loss, "loss_ratio": ratio})
 
@@ -158,8 +169,8 @@ def phase_3(fourth: bool = True) -> Spec:
         np.array([[1, 0], [-1 if fourth else 0, 0], [0, 1]]),
     ]
     return Spec(
-        experiment="phase_3_in_2", W=[solutions[0]] * 64, all_W=solutions * 64, restarts=4,
-        axes={P: p.tolist(), R: r.tolist()}, instances={"objective": loss.reshape(-1)},
+        experiment="phase_3_in_2", W=[solutions[0]] * 64, all_W=solutions * 128, restarts=8,
+        axes={P: p.tolist(), R: r.tolist()}, instances={"objective": np.tile(loss, 2).reshape(-1)},
     )  # fmt: skip
 
 
@@ -256,11 +267,14 @@ def octahedron(
 
 
 def adversarial(follows: bool = True, least: float = 0.0) -> Spec:
-    """Vulnerability 1/D*, from 1 to 30, but so much at least; or the same numbers in another order."""
-    crowding = np.geomspace(1, 30, 12)
+    """Vulnerability 1/D*, from 1 to 30, but so much at least; or the same numbers in another order.
+
+    Features have a dimension each at the densest p, and are pairs from then on.
+    """
+    crowding, pairs = np.geomspace(1, 30, 12), np.vstack([np.eye(20), -np.eye(20)])
     order = np.arange(12) if follows else np.array([0, 1, 11, 2, 3, 4, 5, 6, 7, 8, 9, 10])
     return Spec(
-        experiment="adversarial", W=[np.eye(40, 20) * np.sqrt(x) for x in crowding],
+        experiment="adversarial", W=[np.eye(40, 20), *(pairs * np.sqrt(x / 2) for x in crowding[1:])],
         axes={P: np.geomspace(1, 0.01, 12).tolist()},
         columns={"vulnerability": np.maximum(crowding[order], least)},
     )  # fmt: skip

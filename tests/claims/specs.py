@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from superpose_cli.toy_model.theory import ignored_feature_loss
+
 Array = npt.NDArray[Any]
 
 P = "data.feature_probability"
@@ -53,16 +55,20 @@ class Spec:
 
 
 def random_directions(spec: Spec) -> Spec:
-    """Every W_i turned into a random direction of the same length."""
+    """Every W_i, and W_dec_i, turned into a random direction of the same length, all through training."""
     random = np.random.default_rng(7)
 
     def turned(W: Array) -> Array:
-        direction = random.normal(size=W.shape)
+        direction = random.normal(size=W.shape[-2:])
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-        return direction * np.linalg.norm(W, axis=1, keepdims=True)
+        return direction * np.linalg.norm(W, axis=-1, keepdims=True)
 
     every = None if spec.all_W is None else [turned(np.asarray(w)) for w in spec.all_W]
-    return replace(spec, W=[turned(np.asarray(w)) for w in spec.W], all_W=every)
+    W = [turned(np.asarray(w)) for w in spec.W]
+    tables = dict(spec.tables)
+    for name in {"course", "W_dec"} & set(tables):
+        tables[name] = np.stack([turned(own) for own in tables[name]])
+    return replace(spec, W=W, all_W=every, tables=tables)
 
 
 def another_cell(spec: Spec) -> Spec:
@@ -92,34 +98,70 @@ def another_cell(spec: Spec) -> Spec:
     )
 
 
+LOSSES = ("loss", "loss_ratio", "objective", "train_loss", "vulnerability")
+
+
+def _level(values: Mapping[str, Any]) -> dict[str, Any]:
+    """All losses 1."""
+    ones = {name: np.ones_like(value, float) for name, value in values.items() if name in LOSSES}
+    return {**values, **{name: one if one.ndim else 1.0 for name, one in ones.items()}}
+
+
 def linear(spec: Spec) -> Spec:
-    """What linear models would store in all cells and restarts: the first m features, a dimension each.
+    """What linear models would store in all cells and restarts: the m most important, a dimension each.
 
     From the start of training to its end, all at one loss.
     """
+    cells = len(spec.W)
+    importance = spec.tables.get("importance", 1.0)
+    rows = importance if isinstance(importance, np.ndarray) else [importance] * cells
 
-    def kept(models: Sequence[Array]) -> list[Array]:
-        return [np.eye(*np.shape(W)) for W in models]
+    def kept(W: Array, importance: Array) -> Array:
+        n, m = np.shape(W)
+        top = np.argsort(-np.broadcast_to(importance, n), kind="stable")[:m]
+        own = np.zeros((n, m))
+        own[top, range(len(top))] = 1
+        return own
 
-    def level(values: Mapping[str, Any]) -> dict[str, Any]:
-        losses = ("loss", "loss_ratio", "objective", "train_loss", "vulnerability")
-        return {
-            name: np.ones_like(value) if name in losses and isinstance(value, np.ndarray) else value
-            for name, value in values.items()
-        }
-
+    best = [kept(W, np.asarray(row, float)) for W, row in zip(spec.W, rows, strict=True)]
     tables = {name: value for name, value in spec.tables.items() if name != "W_dec"}
     for name in ("feature_loss", "history_loss", "history_train_loss"):
         if isinstance(tables.get(name), np.ndarray):
             tables[name] = np.ones_like(tables[name])
     if "course" in tables:
-        tables["course"] = np.broadcast_to(np.stack(kept(spec.W))[:, None], tables["course"].shape)
+        tables["course"] = np.broadcast_to(np.stack(best)[:, None], tables["course"].shape)
     return replace(
         spec,
-        W=kept(spec.W),
-        all_W=None if spec.all_W is None else kept(spec.all_W),
-        columns=level(spec.columns),
-        instances=level(spec.instances),
+        W=best,
+        all_W=None if spec.all_W is None else [W for W in best for _ in range(spec.restarts)],
+        columns=_level(spec.columns),
+        instances=_level(spec.instances),
+        tables=tables,
+    )
+
+
+def dead(spec: Spec) -> Spec:
+    """All weights a twentieth of theirs, all through training: biases and losses are the best constant's."""
+    p = spec.tables.get("feature_probability", 0.1)
+    if P in spec.axes:
+        at = np.unravel_index(np.arange(len(spec.W)), [len(values) for values in spec.axes.values()])
+        p = np.asarray(spec.axes[P])[at[list(spec.axes).index(P)]][:, None]
+    tables = dict(spec.tables)
+    for name in {"course", "W_dec"} & set(tables):
+        tables[name] = 0.05 * tables[name]
+    if tables.get("b", 0.0) is not None:
+        tables["b"] = p / 2
+    cost = np.asarray(spec.tables.get("importance", 1.0)) * ignored_feature_loss(p)
+    tables["feature_loss"] = cost if cost.ndim == 2 else cost.tolist()
+    for name in ("history_loss", "history_train_loss"):
+        if isinstance(tables.get(name), np.ndarray):
+            tables[name] = np.ones_like(tables[name])
+    return replace(
+        spec,
+        W=[0.05 * np.asarray(W) for W in spec.W],
+        all_W=None if spec.all_W is None else [0.05 * np.asarray(W) for W in spec.all_W],
+        columns=_level(spec.columns),
+        instances=_level(spec.instances),
         tables=tables,
     )
 
