@@ -132,7 +132,7 @@ def least_important_first(small: Run, large: Run) -> Measured:
     """Superposition begins with the least important of the represented features; the most important keep
     dimensions of their own for longest.
     """
-    need_setting(small, restarts=6, steps=3000)
+    need_setting(small, restarts=8, steps=3000)
     need_setting(large, steps=3000)
     begins = _where_superposition_begins(small)
     order = np.argsort(-begins.features["importance"], kind="stable")
@@ -172,7 +172,7 @@ def least_important_first(small: Run, large: Run) -> Measured:
 )
 def antipodal_pairs_first(run: Run) -> Measured:
     """Among features of unequal importance the first form of superposition is the antipodal pair."""
-    need_setting(run, restarts=6, steps=3000)
+    need_setting(run, restarts=8, steps=3000)
     first = _where_superposition_begins(run)
     digons = [set(factor.features) for factor in first.factors if factor.name == "digon"]
     superposed = set(np.flatnonzero(first.superposed).tolist())

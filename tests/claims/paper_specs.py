@@ -40,7 +40,7 @@ def basic(
         experiment=name,
         W=[w @ turn for w in W],
         axes={"model": ["linear", "relu_output"], P: densities.tolist()},
-        restarts=6,
+        restarts=8,
         columns={"output_activation": np.repeat(np.array(["identity", "relu"], dtype=object), k)},
         tables={
             "importance": importance.tolist(),
