@@ -266,7 +266,8 @@ def pentagons_and_antiprisms(run: Run, coarse: Run) -> Measured:
     citation="a sum of two models in orthogonal spaces has twice the dimensions and features, at equal D*",
     experiment="doubling",
     expected="||W||_F^2 and the number of represented features, more than m, both 1.9 to 2.5 times as large "
-    "for each doubling of m at one p, up to the size at which all n features are represented",
+    "for each doubling of m at one p, up to the size at which all n features are represented; D_i add up to "
+    "0.97 m in each model",
     tolerance="two small models side by side are a large one of twice the features, which may find better "
     "shapes still; 5 % below for what training leaves",
     departs="They do depend on the size where features are sparse: at p = 0.1 D* falls from 0.27 at m = "
@@ -278,12 +279,12 @@ def twice_the_dimensions(run: Run) -> Measured:
     and little on the size of the model.
     """
     need_setting(run, steps=3000, data_kind="independent", importance_kind="uniform")
-    found = models(run)
+    found = [model for model in models(run) if not model.represented.all()]
     held = {
         (model.p, model.n_hidden): (float(model.row["frobenius_norm_sq"]), int(model.represented.sum()))
         for model in found
-        if not model.represented.all()
     }
+    must(all(count for _, count in held.values()), "a model represents no feature")
     ratio = {(p, m): np.divide(held[p, 2 * m], own) for (p, m), own in held.items() if (p, 2 * m) in held}
     need(len(ratio) >= 3, f"needs 3 doublings of m with features to spare, the run has {len(ratio)}")
     both = np.array(list(ratio.values()))
@@ -292,9 +293,10 @@ def twice_the_dimensions(run: Run) -> Measured:
     )
     cells = ", ".join(f"{model.represented.sum()} ({model.row['dims_per_feature']:.2f})" for model in found)
     shared = all(count > m for (_, m), (_, count) in held.items())
+    packed = min(float(model.features["dimensionality"].sum()) / model.n_hidden for model in found)
     return Measured(
-        bool(shared and both.min() >= 1.9 and both.max() <= 2.5),
-        f"||W||_F^2 and features: {told}; features (D*) by cell {cells}",
+        bool(shared and both.min() >= 1.9 and both.max() <= 2.5 and packed >= 0.97),
+        f"||W||_F^2 and features: {told}; features (D*) by cell {cells}; D_i add up to {packed:.3f} m",
         {f"size_from_{m}_at_{p:g}": size for (p, m), (size, _) in ratio.items()}
         | {f"features_from_{m}_at_{p:g}": count for (p, m), (_, count) in ratio.items()},
     )

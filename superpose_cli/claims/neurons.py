@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from superpose_cli.claims.base import Measured, claim
-from superpose_cli.claims.stored import Model, models, need, need_setting, restarts
+from superpose_cli.claims.stored import Model, models, must, need, need_setting, restarts
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.metrics import best_restart, success_fraction
 from superpose_cli.toy_model.neurons import KINDS, neuron_kinds
@@ -113,7 +113,7 @@ def privileged_basis(hidden: Run, output: Run) -> Measured:
     dense = next(iter(_by_density(hidden).values()))
     need_setting(output, steps=3000, hidden_activation="identity")
     others = [model for model in models(output, output_activation="relu") if model.represented.any()]
-    need(bool(others), "needs ReLU-output models that represent a feature")
+    must(bool(others) and bool(dense.represented.any()), "no feature is represented in one of the two")
     with_relu = float(dense.features["basis_alignment"][dense.represented].mean())
     without = [float(model.features["basis_alignment"][model.represented].mean()) for model in others]
     return Measured(

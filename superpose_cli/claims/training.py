@@ -11,7 +11,7 @@ from superpose_cli.claims.stored import must, need, need_setting
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.geometry import cosines, solution_name, tegum_factors
 from superpose_cli.toy_model.levels import in_jumps, jumps, share_of_fall
-from superpose_cli.toy_model.metrics import F64, dimensionality
+from superpose_cli.toy_model.metrics import F64, dimensionality, represented
 
 SECTION = "Superposition and Learning Dynamics"
 
@@ -148,7 +148,8 @@ def octahedron(run: Run) -> Measured:
     own, cross = np.stack([C[:, :3, :3], C[:, 3:, 3:]], axis=1) - np.eye(3), C[:, :3, 3:]
     inside = np.abs(own).max(axis=(1, 2, 3))
     across = np.maximum(cross.min(axis=1).max(axis=1), cross.min(axis=2).max(axis=1))
-    right = (inside <= 0.1) & (across < -0.97)
+    seen = represented(np.linalg.norm(near, axis=2)).all(axis=1)
+    right = seen & (inside <= 0.1) & (across < -0.97)
     return Measured(
         bool(right.sum() >= len(near) - 1),
         f"{right.sum()} of {len(near)} starts; |cos| {inside.max():.3f} at most inside the triples, "
@@ -245,6 +246,7 @@ def ranks_in_turn(run: Run) -> Measured:
         reached = []
         for course in _courses(run, init_kind=kind):
             values = np.linalg.svd(course.W, compute_uv=False)
+            must(bool((values[-1] > 0.5).all()), "a start ends with fewer than three directions")
             reached.append(course.steps[(values >= values[-1] / 2).argmax(axis=0)])
         return np.median(np.diff(reached, axis=1), axis=0).tolist()
 
