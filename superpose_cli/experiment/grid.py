@@ -20,7 +20,7 @@ from superpose_cli.experiment.instances import F64, I64, U64, Family, InstanceBa
 from superpose_cli.experiment.keys import evaluation_keys, generator_keys, weight_keys
 from superpose_cli.experiment.leaves import LEAF_KEYS, MAX_CELLS, Codes, Leaves
 from superpose_cli.experiment.resolve import STRUCTURAL_KEYS, family_of, hash_records, resolve
-from superpose_cli.experiment.sharding import Shards, cut, table_bytes
+from superpose_cli.experiment.sharding import Shards, cut, instance_bytes, table_bytes
 
 LAW_KEYS = (*STRUCTURAL_KEYS, "model.hidden_l1", *(key for key in LEAF_KEYS if key.startswith("data.")))
 """What decides the family of an instance, the law of its data and its penalty."""
@@ -123,6 +123,14 @@ class Grid:
     def _shards(self) -> Shards:
         first = self.experiment.variants[0]
         return cut(self._leaves, self.restarts, first.evaluation, first.history)
+
+    def shard_bytes(self, shard: int) -> float:
+        """What bounds a shard: bytes of its instances in memory, about; see `sharding.instance_bytes`."""
+        start, stop = self.shards()[shard]
+        cell = np.arange(start, stop) // self.restarts
+        codes = self._leaves.codes(np.arange(cell[0], cell[-1] + 1))
+        each = instance_bytes(self._leaves, codes, self.experiment.variants[0].history)
+        return float(each[cell - cell[0]].sum())
 
     def table_bytes(self) -> int:
         """Estimated bytes of the run's tables on disk."""

@@ -19,6 +19,8 @@ Shards = Mapping[int, Sequence[InstanceBatch]]
 """What each shard trains."""
 Save = Callable[[int, Sequence[Pack]], None]
 """Saves the packs of a shard."""
+GROUP_BYTES = 1 << 30
+"""No shard joins a group of more (`Grid.shard_bytes`). Results take four times that; two groups are held."""
 MOST_STRANGERS = 64
 """Shards without a model of the families in question that are looked at: there may be a million more."""
 
@@ -59,21 +61,22 @@ class Together:
 
     def group(self, shards: Iterable[int]) -> dict[int, list[InstanceBatch]]:
         """The first of the shards, and those of the others with models of its families, until each keeps the
-        engine busy.
+        engine busy or `GROUP_BYTES` are reached.
 
         Families are trained one after the other, so that shards of others would gain nothing.
         """
         following = iter(shards)
         shard = next(following)
         members, strangers = {shard: self.batches(shard)}, 0
-        load = self._loads(members[shard])
-        while min(load.values()) < 1 and strangers < MOST_STRANGERS:
+        load, held = self._loads(members[shard]), self.grid.shard_bytes(shard)
+        while min(load.values()) < 1 and held < GROUP_BYTES and strangers < MOST_STRANGERS:
             if (other := next(following, None)) is None:
                 break
             batches = self.batches(other)
             more = self._loads(batches)
             if any(load.get(family, 1) < 1 for family in more):
                 members[other] = batches
+                held += self.grid.shard_bytes(other)
                 load = {family: value + more.get(family, 0) for family, value in load.items()}
             else:
                 strangers += 1

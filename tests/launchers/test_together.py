@@ -52,6 +52,17 @@ def test_groups_change_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert content(tmp_path / "together") == content(tmp_path / "alone")
 
 
+def test_groups_are_bounded_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid(load_experiment(SWEEP))
+    engine = TorchEngine("cpu", "float32")
+    monkeypatch.setattr(TorchEngine, "fill", lambda self, family: 1000)
+    each = [grid.shard_bytes(shard) for shard in range(6)]
+    assert min(each) > 0
+    for room, members in ((1, 1), (1.5 * each[0], 2), (1e9, 3)):
+        monkeypatch.setattr(module, "GROUP_BYTES", room)
+        assert len(Together(grid, engine).group(range(6))) == members
+
+
 INTERLEAVED = ("restarts=2", "data.feature_probability=0.3,0.4,0.5", "model.n_features=2,3")
 
 
