@@ -94,7 +94,12 @@ def other_models(builder: Builder, world: str) -> Builder:
 
 @pytest.mark.parametrize(
     ("id", "world"),
-    [(id, world) for world in WORLDS for id in CASES if id not in TRUE_OF[world]],
+    [
+        pytest.param(id, world, marks=[] if world == "linear" else pytest.mark.slow)
+        for world in WORLDS
+        for id in CASES
+        if id not in TRUE_OF[world]
+    ],
 )
 def test_a_world_of_other_models_is_refuted(id: str, world: str, store: Store) -> None:
     """Nothing is "inconclusive" for what should have come out of training, and did not."""

@@ -57,7 +57,7 @@ def test_shipped_experiments_have_a_description_and_the_papers_settings() -> Non
     assert intro.variants[0].importance.decay == 0.9
     phase = load_experiment(["experiment=phase_2_in_1"])
     assert [len(a) for a in phase.axes] == [20, 20]
-    assert phase.variants[0].restarts == 8
+    assert phase.variants[0].restarts == 10
     assert phase.variants[0].train.n_batch == 256
 
 
