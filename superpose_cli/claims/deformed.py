@@ -98,6 +98,9 @@ def pentagon_snaps(run: Run) -> Measured:
         bool((ratio < 0.24).sum() >= 2 and (ratio > 0.30).sum() >= 2),
         "needs two densities on either side of 0.24 .. 0.30 times the others'",
     )
+    known = np.unique(ratio)
+    apart = float((known[1:] / known[:-1]).max())
+    need(apart <= 1.35, f"needs densities at most 1.35 times the next, the run has {apart:.2f} times")
     shared = np.intersect1d(digons.density, pentagon.density)
     need(len(shared) >= 3, f"needs 3 densities that both branches are stored at, the run has {len(shared)}")
     cross = crossing(digons, pentagon)
