@@ -3,7 +3,7 @@
 import numpy as np
 
 from superpose_cli.claims.base import Measured, claim
-from superpose_cli.claims.stored import models, must, need, need_setting, restart_weights, restarts
+from superpose_cli.claims.stored import models, must, need, need_fine, need_setting, restart_weights, restarts
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.branches import Branch, crossing, pentagon_or_digons
 from superpose_cli.toy_model.geometry import solution_name
@@ -98,9 +98,7 @@ def pentagon_snaps(run: Run) -> Measured:
         bool((ratio < 0.24).sum() >= 2 and (ratio > 0.30).sum() >= 2),
         "needs two densities on either side of 0.24 .. 0.30 times the others'",
     )
-    known = np.unique(ratio)
-    apart = float((known[1:] / known[:-1]).max())
-    need(apart <= 1.35, f"needs densities at most 1.35 times the next, the run has {apart:.2f} times")
+    need_fine(np.unique(ratio))
     shared = np.intersect1d(digons.density, pentagon.density)
     need(len(shared) >= 3, f"needs 3 densities that both branches are stored at, the run has {len(shared)}")
     cross = crossing(digons, pentagon)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from superpose_cli.claims.base import Measured, claim
-from superpose_cli.claims.stored import Model, models, must, need, need_setting, restarts
+from superpose_cli.claims.stored import Model, models, must, need, need_fine, need_setting, restarts
 from superpose_cli.results.run import Run
 from superpose_cli.toy_model.branches import Branch, Crossing, crossing, fates
 from superpose_cli.toy_model.metrics import F64
@@ -22,9 +22,6 @@ SECTION = "Superposition as a Phase Change"
 
 CLEAR = 1.10
 """Where the second best solution of theory costs at least this times the best, theory is clear."""
-
-SPACING = 1.35
-"""Densities this much apart, and no more, tell where two branches between them cross to a few percent."""
 
 DENSE = 0.5
 """From this density on, two features of equal importance are mixed at no cost, not one of them ignored."""
@@ -180,8 +177,7 @@ def _crossings(run: Run) -> list[tuple[float, Branch, Crossing]]:
     )
     p = np.unique(rows["feature_probability"])
     need(bool(p[0] <= 0.2 and p[-1] == 1), "needs densities from 1 to 0.2 and below")
-    apart = float((p[1:] / p[:-1]).max())
-    need(apart <= SPACING, f"needs densities at most {SPACING} times the next, the run has {apart:.2f} times")
+    need_fine(p)
     found = []
     for value in importance.tolist():
         own = (pair & (r == value), alone & (r == value))

@@ -19,6 +19,7 @@ from superpose_cli.claims import (
     phase_change,
     polytopes,
     remedies,
+    shapes,
     training,
 )
 from superpose_cli.claims.base import Claim
@@ -29,6 +30,7 @@ _MODULES = (
     linear,
     phase_change,
     geometry,
+    shapes,
     polytopes,
     deformed,
     correlated,

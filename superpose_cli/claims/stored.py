@@ -15,6 +15,8 @@ from superpose_cli.results.run import Run
 from superpose_cli.toy_model.geometry import Factor, cosines, tegum_factors
 from superpose_cli.toy_model.metrics import F64, represented
 
+SPACING = 1.35
+"""The largest ratio of neighbouring densities between which a crossing is known well."""
 FEATURE_COLUMNS = (
     *("feature_probability", "importance", "norm", "interference", "row_sum", "dimensionality"),
     *("leverage", "basis_alignment", "regime", "feature_loss"),
@@ -161,6 +163,12 @@ def need_setting(run: Run, *, restarts: int = 1, steps: int = 1, **settings: Any
         stored = rows[name].to_numpy()
         others = dict.fromkeys(stored[~_equal(stored, value)].tolist())
         need(not others, f"needs {name} = {value}, the run has {', '.join(map(str, others))}")
+
+
+def need_fine(densities: F64) -> None:
+    """Inconclusive unless ascending densities are so near that they tell where branches cross, to a few percent."""
+    apart = float((densities[1:] / densities[:-1]).max(initial=1))
+    need(apart <= SPACING, f"needs densities at most {SPACING} times the next, the run has {apart:.2f} times")
 
 
 def _with(rows: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
