@@ -166,7 +166,7 @@ def need_setting(run: Run, *, restarts: int = 1, steps: int = 1, **settings: Any
 
 
 def need_fine(densities: F64) -> None:
-    """Inconclusive unless ascending densities are so near that they tell where branches cross, to a few percent."""
+    """Inconclusive unless ascending densities are so near that they tell where branches cross."""
     apart = float((densities[1:] / densities[:-1]).max(initial=1))
     need(apart <= SPACING, f"needs densities at most {SPACING} times the next, the run has {apart:.2f} times")
 
